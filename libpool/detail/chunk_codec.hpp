@@ -1,0 +1,57 @@
+/// The typed half of a process batch: how its items become payload bytes and result bytes become outcomes.
+///
+/// Runs in the parent: `encode` on the batch's feeding thread, `decode` on the thread that drives the pool,
+/// neither under a lock of the core. Neighbours: the feeder before it, the collector after it.
+/// A worker's death never interrupts either.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+
+#include <libpool/codec/function_token.hpp>
+#include <libpool/codec/payload.hpp>
+
+namespace libpool::detail {
+
+/// Payload of a chunk: the callable with its bound values (`encode_call`), aligned to 16, then the items:
+/// if `item_stride` is not zero, each in that many bytes, else each as a 64-bit length and its bytes,
+/// padded to 8 (the length counts no padding).
+class ChunkCodec {
+ public:
+  enum class Pull : std::uint8_t {
+    more,         ///< `items` were encoded; the input may have more
+    ended,        ///< `items` were encoded, then the input ended
+    input_threw,  ///< `items` were encoded, then the input threw `error`
+    item_failed,  ///< `items` were encoded; the next was pulled and cannot be encoded, for `error`
+  };
+  struct Pulled {
+    std::size_t items = 0;
+    Pull what = Pull::more;
+    std::exception_ptr error = nullptr;
+  };
+
+  ChunkCodec() = default;
+  ChunkCodec(const ChunkCodec&) = delete;
+  ChunkCodec& operator=(const ChunkCodec&) = delete;
+  virtual ~ChunkCodec() = default;
+
+  /// The function that a worker calls with a `ChunkContext` to run a chunk of this batch.
+  [[nodiscard]] virtual codec::FunctionToken runner() const noexcept = 0;
+
+  /// Bytes of each encoded item where all take the same, else zero.
+  [[nodiscard]] virtual std::uint32_t item_stride() const noexcept = 0;
+
+  /// Encodes the callable. What it throws (as `SerializationError`) becomes the outcome of the chunk's items.
+  virtual void encode_call(codec::ContiguousWriter& out) = 0;
+
+  /// Pulls at most `limit` items and encodes each. A failing item leaves no bytes. Throws only
+  /// `std::bad_alloc` of the writer's memory, after which the items pulled in this call are lost.
+  [[nodiscard]] virtual Pulled encode(std::size_t limit, codec::ContiguousWriter& out) = 0;
+
+  /// Decodes a result and stores it as the outcome of item `index`. Returns false if it stored a
+  /// `SerializationError` instead. Never throws.
+  virtual bool decode(std::size_t index, codec::PayloadReader result) noexcept = 0;
+};
+
+}  // namespace libpool::detail

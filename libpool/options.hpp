@@ -1,0 +1,99 @@
+/// Every bound and choice of the library, as flat aggregates for designated initialisers.
+///
+/// Runs in the parent. Nothing here is shared with a worker; the pool copies what its processes need.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <vector>
+
+namespace libpool {
+
+/// Options of a pool, fixed at its construction. The first three are the ones that programs set;
+/// the others are the library's bounds, each with its unit and the reason for its default.
+struct PoolOptions {
+  /// Runs once in each worker (replacements too) before its first task. What it throws counts
+  /// as a failed start, see `restart_intensity`; the exception becomes `PoolBroken::cause()`.
+  std::function<void()> initializer = nullptr;
+
+  /// A worker is replaced after this many tasks (items, never chunks). Unset: never.
+  /// Zero throws `std::invalid_argument`.
+  std::optional<std::size_t> max_tasks_per_child = std::nullopt;
+
+  /// Bytes of address space that a worker may map beyond what it starts with (`RLIMIT_AS`), its
+  /// initializer included. Past it, allocations in tasks throw `std::bad_alloc`. `ThreadPool` ignores it.
+  std::optional<std::size_t> memory_limit = std::nullopt;
+
+  /// Chunks that can be published to the workers at once; rounded up to a power of two, and to at
+  /// least four a worker. 256 keep two workers busy for the time of one wake-up of the parent.
+  std::size_t task_slots = 256;
+
+  /// Bytes of the shared memory in which task payloads lie; it grows to this bound on demand and
+  /// keeps its pages for reuse. A payload larger than a quarter of it gets memory of its own while
+  /// it is needed. 64 MiB hold a few hundred typical chunks.
+  std::size_t task_memory = std::size_t{64} << 20;
+
+  /// Bytes of each worker's result ring; rounded up to a power of two, at least 4 KiB. Results larger
+  /// than it are streamed through it. 64 KiB stay in a CPU's second-level cache.
+  std::size_t result_ring = std::size_t{64} << 10;
+
+  /// Largest single result in bytes; a larger one becomes a `SerializationError` of its item.
+  /// Guards the parent against a runaway worker.
+  std::size_t max_result_size = std::size_t{16} << 30;
+
+  /// Bytes of encoded arguments that may wait in the parent and in shared memory before feeding pauses. The
+  /// memory of all payloads is bounded by this plus one chunk a job. `apply_async` never pauses.
+  std::size_t max_payload_in_flight = std::size_t{256} << 20;
+
+  /// Chunks of one job that may be in the pool, or finished and not yet taken by the caller. It
+  /// bounds the look-ahead of lazy inputs. Unset: as many as `task_slots`.
+  std::optional<std::size_t> window = std::nullopt;
+
+  /// Deaths of workers before their first claim that are tolerated within `restart_period` while no
+  /// item is resolved; one more breaks the pool. Unset: 16 + 2 a worker, so that a pool
+  /// whose idle workers are all killed once recovers.
+  std::optional<std::size_t> restart_intensity = std::nullopt;
+
+  /// The period of `restart_intensity`.
+  std::chrono::nanoseconds restart_period = std::chrono::seconds{10};
+
+  /// Longest pause before a worker that failed to start is started again; the pause begins at 1 ms
+  /// and doubles with each failure.
+  std::chrono::nanoseconds restart_backoff = std::chrono::milliseconds{100};
+
+  /// Threads of the parent that may run callbacks and pull lazy inputs at once. They are started
+  /// when needed; past the bound a slow callback delays others.
+  std::size_t helper_threads = 256;
+
+  /// Whether a crashing worker writes a core file. Off by default: dumping delays the notice
+  /// of a death by seconds.
+  bool core_dumps = false;
+};
+
+/// Options of `map`, `starmap`, `try_map` and `try_starmap`.
+struct MapOptions {
+  /// Items that travel together. Unset: chosen by the pool. Zero throws `std::invalid_argument`.
+  std::optional<std::size_t> chunksize = std::nullopt;
+  /// Per item, from the start of its decoding. Zero: none.
+  std::chrono::nanoseconds timeout{0};
+  /// Extra attempts for an item whose worker crashed.
+  std::size_t retries = 0;
+};
+
+/// Options of `imap`, `imap_unordered`, `try_imap` and `try_imap_unordered`.
+struct ImapOptions {
+  /// Items that travel together. Unset: one. Zero throws `std::invalid_argument`.
+  std::optional<std::size_t> chunksize = std::nullopt;
+  /// Per item, from the start of its decoding. Zero: none.
+  std::chrono::nanoseconds timeout{0};
+  /// Extra attempts for an item whose worker crashed.
+  std::size_t retries = 0;
+  /// At most this many items are pulled from the input and not yet taken by the caller; no chunk is
+  /// larger. Zero throws `std::invalid_argument`. Unset: `PoolOptions::window` chunks.
+  std::optional<std::size_t> buffersize = std::nullopt;
+};
+
+}  // namespace libpool
