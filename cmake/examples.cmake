@@ -1,0 +1,1 @@
+# The programs of tests/examples, and what CTest expects them to print.
