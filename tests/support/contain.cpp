@@ -62,6 +62,7 @@ bool reap(pid_t test, int& status) {
     if (pid == 0) return true;
     if (pid != test) continue;
     status = WIFEXITED(ended) ? WEXITSTATUS(ended) : 128 + WTERMSIG(ended);
+    if (status > 128) std::fprintf(stderr, "contain: ended by signal %d\n", status - 128);
   }
 }
 
