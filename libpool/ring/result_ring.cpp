@@ -1,0 +1,129 @@
+/// The two sides of a result ring; see the header for what a death leaves.
+///
+/// `ResultWriter` runs in a worker, `ResultReader` in the parent.
+#include <libpool/ring/result_ring.hpp>
+
+#include <algorithm>
+#include <cassert>
+
+namespace libpool::ring {
+
+namespace {
+
+/// Room below which a fragment is not worth its header, unless the ring's end comes first.
+constexpr std::size_t kLeastRoom = 512;
+
+constexpr std::size_t padded(std::size_t bytes) noexcept {
+  return (bytes + kRecordAlignment - 1) & ~(kRecordAlignment - 1);
+}
+
+}  // namespace
+
+ResultWriter::ResultWriter(LaneHeader& lane, std::span<std::byte> ring, Doorbell doorbell) noexcept
+    : lane_(&lane), ring_(ring), doorbell_(doorbell) {}
+
+void ResultWriter::begin(RecordKind kind, std::uint64_t ticket, std::uint32_t slot,
+                         std::uint32_t item) {
+  header_ = RecordHeader{0, static_cast<std::uint8_t>(kind), 0, 0, ticket, slot, item, 0};
+  flushed_ = 0;
+  open_fragment();
+}
+
+void ResultWriter::publish() noexcept {
+  close_fragment(true);
+  doorbell_.ring();
+}
+
+void ResultWriter::make_room(std::size_t) {
+  flushed_ += static_cast<std::size_t>(cursor_ - begin_);
+  close_fragment(false);
+  open_fragment();
+}
+
+void ResultWriter::open_fragment() {
+  wait_for_room();
+  const std::size_t offset = tail_ & (ring_.size() - 1);
+  const std::size_t contiguous = std::min(room(), ring_.size() - offset);
+  begin_ = cursor_ = ring_.data() + offset + sizeof(RecordHeader);
+  end_ = ring_.data() + offset + contiguous;
+}
+
+void ResultWriter::close_fragment(bool last) noexcept {
+  header_.bytes = static_cast<std::uint64_t>(cursor_ - begin_);
+  header_.last = last ? 1 : 0;
+  header_.mark = record_mark(tail_);
+  std::memcpy(begin_ - sizeof header_, &header_, sizeof header_);
+  tail_ += sizeof header_ + padded(header_.bytes);
+  // Release: the bytes above are visible to whoever sees this tail; pairs with ResultReader::refresh.
+  lane_->tail.store(tail_, std::memory_order_release);
+}
+
+std::size_t ResultWriter::room() const noexcept {
+  // Acquire: the parent has finished reading what it gave back; pairs with ResultReader::give_back.
+  const std::uint64_t head = lane_->head.load(std::memory_order_acquire);
+  return ring_.size() - static_cast<std::size_t>(tail_ - head);
+}
+
+void ResultWriter::wait_for_room() noexcept {
+  while (room() < kLeastRoom) {
+    doorbell_.ring();
+    lane_->park.announce(ParkWord::State::blocked);
+    // The second look. Its load must not move before the announcement; both are seq_cst.
+    const std::uint64_t head = lane_->head.load(std::memory_order_seq_cst);
+    if (ring_.size() - static_cast<std::size_t>(tail_ - head) >= kLeastRoom) {
+      lane_->park.stay();
+      return;
+    }
+    lane_->park.sleep(ParkWord::State::blocked);
+  }
+}
+
+bool ResultReader::refresh() noexcept {
+  // Acquire: pairs with close_fragment. Read once; every check is made on this value.
+  const std::uint64_t tail = lane_->tail.load(std::memory_order_acquire);
+  if (tail - head_ > ring_.size() || tail % kRecordAlignment != 0 || tail < noticed_) return false;
+  noticed_ = tail;
+  return true;
+}
+
+ResultReader::Look ResultReader::look(RecordHeader& header,
+                                      std::span<const std::byte>& payload) const noexcept {
+  if (head_ == noticed_) return Look::empty;
+  const std::size_t offset = head_ & (ring_.size() - 1);
+  std::memcpy(&header, ring_.data() + offset, sizeof header);
+  const std::size_t published = static_cast<std::size_t>(noticed_ - head_);
+  const std::size_t contiguous = std::min(published, ring_.size() - offset) - sizeof header;
+  const bool known = header.kind >= static_cast<std::uint8_t>(RecordKind::value) &&
+                     header.kind <= static_cast<std::uint8_t>(RecordKind::failed_start);
+  if (header.mark != record_mark(head_) || !known || header.last > 1 || header.zero != 0 ||
+      header.bytes > contiguous) {
+    return Look::corrupt;
+  }
+  payload = {ring_.data() + offset + sizeof header, static_cast<std::size_t>(header.bytes)};
+  return Look::record;
+}
+
+void ResultReader::pass(const RecordHeader& header) noexcept {
+  head_ += sizeof header + padded(static_cast<std::size_t>(header.bytes));
+}
+
+void ResultReader::give_back() noexcept {
+  if (given_ == head_) return;
+  given_ = head_;
+  // Seq_cst, for the look at the park word that follows; release in it: our reads are done.
+  lane_->head.store(head_, std::memory_order_seq_cst);
+  lane_->park.wake(ParkWord::State::blocked);
+}
+
+void ResultReader::reset() noexcept {
+  head_ = given_ = noticed_ = 0;
+  lane_->progress.reset();
+  lane_->park.reset();
+  lane_->started.store(0, std::memory_order_relaxed);
+  lane_->busy.store(0, std::memory_order_relaxed);
+  lane_->head.store(0, std::memory_order_relaxed);
+  // Release: the fork server's message orders all of this before the next owner's start anyway.
+  lane_->tail.store(0, std::memory_order_release);
+}
+
+}  // namespace libpool::ring

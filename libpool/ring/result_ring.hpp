@@ -1,0 +1,156 @@
+/// A worker's lane: its result ring, progress word and park word.
+///
+/// One producer, the worker, in the only mapping that any worker has of it; one consumer, the parent. A record becomes
+/// visible by one store of `tail`, after all its bytes. A death before that store leaves nothing, after it everything; the
+/// parent drains the lane once more after the death notice, when nothing can change any more.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+#include <libpool/codec/payload.hpp>
+#include <libpool/ring/event_count.hpp>
+#include <libpool/ring/progress_word.hpp>
+
+namespace libpool::ring {
+
+enum class RecordKind : std::uint8_t {
+  value = 1,   ///< an encoded result
+  error = 2,   ///< an encoded exception; what came of a value before it is void
+  failed_start = 3,  ///< an encoded exception of the initializer; ticket and item are zero
+};
+
+/// In front of each record and each fragment of a long one. A record fills a multiple of `kRecordAlignment`.
+struct RecordHeader {
+  std::uint32_t mark;   ///< `record_mark(position)`
+  std::uint8_t kind;    ///< RecordKind
+  std::uint8_t last;    ///< 1: the outcome is complete with this fragment
+  std::uint16_t zero;
+  std::uint64_t ticket;
+  std::uint32_t slot;
+  std::uint32_t item;
+  std::uint64_t bytes;  ///< of payload that follow
+};
+inline constexpr std::size_t kRecordAlignment = 32;
+static_assert(sizeof(RecordHeader) == kRecordAlignment);
+static_assert(offsetof(RecordHeader, ticket) == 8 && offsetof(RecordHeader, bytes) == 24);
+static_assert(std::is_trivially_copyable_v<RecordHeader>);
+
+/// Ties a record to its place, so that stale bytes are not taken for one.
+[[nodiscard]] constexpr std::uint32_t record_mark(std::uint64_t position) noexcept {
+  return 0x6C706F6Cu ^ static_cast<std::uint32_t>(position / kRecordAlignment);
+}
+
+/// The head of a lane in shared memory. The ring's bytes follow it.
+struct LaneHeader {
+  // Written by the worker.
+  alignas(64) ProgressWord progress;
+  std::atomic<std::uint64_t> started;  ///< monotonic time in ns at which the current item began, in timed chunks
+  std::atomic<std::uint64_t> tail;     ///< bytes ever published
+  std::atomic<std::uint64_t> busy;     ///< ns spent on chunks
+  // Written by the parent.
+  alignas(64) std::atomic<std::uint64_t> head;  ///< bytes ever consumed
+  // Written by both.
+  alignas(64) ParkWord park;
+};
+static_assert(sizeof(LaneHeader) == 192 && offsetof(LaneHeader, head) == 64);
+inline constexpr std::size_t kLaneHeaderBytes = 4096;  ///< a page, so that rings are page-aligned
+
+/// The worker's side: a writer that encodes straight into the ring. Values that do not fit are published in fragments,
+/// each as soon as the parent has made room for it. Not thread-safe.
+class ResultWriter final : public codec::PayloadWriter {
+ public:
+  ResultWriter(LaneHeader& lane, std::span<std::byte> ring, Doorbell doorbell) noexcept;
+
+  /// Starts the outcome of an item. One that was begun and not published is void.
+  void begin(RecordKind kind, std::uint64_t ticket, std::uint32_t slot, std::uint32_t item);
+
+  /// The outcome is complete: one release store makes it visible; then rings if the parent sleeps.
+  void publish() noexcept;
+
+  /// Rings the doorbell if the parent sleeps.
+  void ring() noexcept { doorbell_.ring(); }
+
+ protected:
+  void make_room(std::size_t wanted) override;
+
+ private:
+  void open_fragment();
+  void close_fragment(bool last) noexcept;
+  void wait_for_room() noexcept;
+  [[nodiscard]] std::size_t room() const noexcept;
+
+  LaneHeader* lane_;
+  std::span<std::byte> ring_;
+  Doorbell doorbell_;
+  RecordHeader header_{};
+  std::uint64_t tail_ = 0;  ///< private copy: this side alone writes it
+};
+
+/// The parent's side. Trusts nothing: reads `tail` once, copies each header before it looks at it, and checks the copy.
+/// Not thread-safe: guarded by the core's mutex.
+class ResultReader {
+ public:
+  ResultReader() = default;
+  ResultReader(LaneHeader& lane, std::span<std::byte> ring) noexcept : lane_(&lane), ring_(ring) {}
+
+  enum class Look : std::uint8_t { empty, record, corrupt };
+
+  /// Takes notice of what has been published; false if `tail` is impossible.
+  [[nodiscard]] bool refresh() noexcept;
+
+  /// The next record up to the tail last noticed. The header is a private copy; the payload lies in the ring, in
+  /// bounds, and may change under a hostile worker: copy it, then use it.
+  [[nodiscard]] Look look(RecordHeader& header, std::span<const std::byte>& payload) const noexcept;
+
+  /// Goes on behind the record that `look` showed.
+  void pass(const RecordHeader& header) noexcept;
+
+  /// Gives the room of all passed records back and wakes the worker if it waits for room.
+  void give_back() noexcept;
+
+  /// After the owner's death and the final drain: empty, ready for the next owner.
+  void reset() noexcept;
+
+  [[nodiscard]] LaneHeader& lane() const noexcept { return *lane_; }
+  [[nodiscard]] std::uint64_t consumed() const noexcept { return head_; }
+
+  /// The worker's own account of its time, for statistics only.
+  [[nodiscard]] std::uint64_t busy() const noexcept {
+    return lane_->busy.load(std::memory_order_relaxed);
+  }
+  /// When the current item of a timed chunk began, by the worker's word; clamp before use.
+  [[nodiscard]] std::uint64_t started() const noexcept {
+    return lane_->started.load(std::memory_order_relaxed);
+  }
+
+ private:
+  LaneHeader* lane_ = nullptr;
+  std::span<std::byte> ring_;
+  std::uint64_t head_ = 0;     ///< private copy: this side alone writes it
+  std::uint64_t given_ = 0;    ///< head as the worker knows it
+  std::uint64_t noticed_ = 0;  ///< tail as last read
+};
+
+/// The worker's account of itself in its lane, beside progress.
+class LaneClock {
+ public:
+  explicit LaneClock(LaneHeader& lane) noexcept : lane_(&lane) {}
+  /// Before `ProgressWord::enter_stoppable`, whose store makes it visible.
+  void item_starts(std::uint64_t now) noexcept {
+    lane_->started.store(now, std::memory_order_relaxed);
+  }
+  void add_busy(std::uint64_t nanoseconds) noexcept {
+    lane_->busy.store(lane_->busy.load(std::memory_order_relaxed) + nanoseconds,
+                      std::memory_order_relaxed);
+  }
+
+ private:
+  LaneHeader* lane_;
+};
+
+}  // namespace libpool::ring

@@ -1,0 +1,145 @@
+/// ④ → ⑤ The dispatcher. Runs in the parent under the core's mutex; see the header.
+#include <libpool/submit/dispatcher.hpp>
+
+#include <cassert>
+
+namespace libpool::submit {
+
+using ring::Claim;
+
+void Dispatcher::enqueue(std::unique_ptr<Chunk> chunk) {
+  ++chunk->job->waiting;
+  queue_.push_back(std::move(chunk));
+}
+
+void Dispatcher::requeue(std::unique_ptr<Chunk> chunk) {
+  ++chunk->job->waiting;
+  queue_.push_front(std::move(chunk));
+}
+
+std::size_t Dispatcher::refill(std::uint64_t now) {
+  std::size_t count = 0;
+  while (!queue_.empty() && publish(queue_.front(), now)) {
+    queue_.pop_front();
+    ++count;
+  }
+  return count;
+}
+
+bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
+  if (publisher_.free_slots() == 0 || !memory_.bring_in(chunk->payload)) return false;
+  const std::uint32_t slot = *publisher_.reserve();
+  chunk->ticket = ++last_ticket_;
+  chunk->published_at = now;
+  chunk->handed_over = false;
+  chunk->partial.clear();
+  chunk->oversized = false;
+  --chunk->job->waiting;
+  ring::TaskDescriptor descriptor{};
+  descriptor.ticket = chunk->ticket;
+  descriptor.payload_offset =
+      chunk->payload.in_arena() ? chunk->payload.arena_offset() : ring::kOwnMemory;
+  descriptor.payload_size = chunk->payload.size;
+  descriptor.call_size = chunk->call_size;
+  descriptor.first_index = chunk->first_index;
+  descriptor.begin_item = chunk->next;
+  descriptor.end_item = chunk->end;
+  descriptor.item_stride = chunk->job->codec->item_stride();
+  descriptor.timed = chunk->job->batch->terms().timeout.count() != 0 ? 1 : 0;
+  descriptor.runner = chunk->job->runner;
+  if (chunk->payload.has_own_memory()) ++own_memory_;
+  ++published_;
+  slots_[slot] = std::move(chunk);
+  publisher_.publish(slot, descriptor);
+  return true;
+}
+
+Chunk* Dispatcher::find(std::uint32_t slot, std::uint64_t ticket) noexcept {
+  if (slot >= slots_.size() || slots_[slot] == nullptr) return nullptr;
+  return slots_[slot]->ticket == ticket ? slots_[slot].get() : nullptr;
+}
+
+bool Dispatcher::claimed_by(std::uint32_t slot, std::uint32_t worker) const noexcept {
+  return publisher_.claim(slot) == Claim{slots_[slot]->ticket, Claim::State::claimed, worker};
+}
+
+void Dispatcher::forget(Chunk& chunk) noexcept {
+  --published_;
+  if (chunk.payload.has_own_memory()) --own_memory_;
+}
+
+void Dispatcher::settle(std::uint32_t slot) {
+  --slots_[slot]->job->chunks;
+  (void)take(slot);
+}
+
+std::unique_ptr<Chunk> Dispatcher::take(std::uint32_t slot) {
+  forget(*slots_[slot]);
+  publisher_.release(slot);
+  return std::move(slots_[slot]);
+}
+
+void Dispatcher::drop(const Job& job) {
+  std::erase_if(queue_, [&](const std::unique_ptr<Chunk>& chunk) {
+    if (chunk->job.get() != &job) return false;
+    --chunk->job->waiting;
+    --chunk->job->chunks;
+    return true;
+  });
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    auto& chunk = slots_[slot];
+    if (chunk == nullptr || chunk->job.get() != &job) continue;
+    if (publisher_.revoke(slot, chunk->ticket)) {
+      forget(*chunk);
+      --chunk->job->chunks;
+      chunk = nullptr;
+    }
+  }
+}
+
+void Dispatcher::drop_all() {
+  queue_.clear();
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] != nullptr) (void)take(slot);
+  }
+}
+
+void Dispatcher::visit_claimed(
+    const std::function<void(std::uint32_t, Chunk&, std::uint32_t)>& visit) {
+  if (published_ == 0) return;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] == nullptr) continue;
+    const Claim claim = publisher_.claim(slot);
+    if (claim.state == Claim::State::claimed && claim.ticket == slots_[slot]->ticket) {
+      visit(slot, *slots_[slot], claim.owner);
+    }
+  }
+}
+
+void Dispatcher::visit_own_memory(const std::function<void(Chunk&, std::uint32_t)>& visit) {
+  if (own_memory_ == 0) return;
+  visit_claimed([&](std::uint32_t, Chunk& chunk, std::uint32_t owner) {
+    if (chunk.payload.has_own_memory()) visit(chunk, owner);
+  });
+}
+
+bool Dispatcher::anything_ready() const noexcept {
+  if (published_ == 0) return false;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] != nullptr && publisher_.claim(slot).state == Claim::State::ready) return true;
+  }
+  return false;
+}
+
+Dispatcher::Load Dispatcher::load() const {
+  Load load;
+  for (const auto& chunk : queue_) load.queued += chunk->end - chunk->next;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] == nullptr) continue;
+    const bool claimed = publisher_.claim(slot).state == Claim::State::claimed;
+    (claimed ? load.running : load.queued) += slots_[slot]->end - slots_[slot]->next;
+  }
+  return load;
+}
+
+}  // namespace libpool::submit

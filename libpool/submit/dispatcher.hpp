@@ -1,0 +1,84 @@
+/// ④ → ⑤ The dispatcher: gives chunks their tickets, publishes them in the task ring and keeps them until they are settled.
+///
+/// Runs in the parent under the core's mutex. Before it: the feeder; behind it: the workers' claims, the collector and
+/// burials, which all ask it for the chunk behind a slot. A worker's death leaves the chunk here, untouched.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include <libpool/ring/task_ring.hpp>
+#include <libpool/submit/job.hpp>
+
+namespace libpool::submit {
+
+/// Not thread-safe: guarded by the core's mutex.
+class Dispatcher {
+ public:
+  Dispatcher(ring::TaskPublisher publisher, PayloadMemory& memory)
+      : publisher_(std::move(publisher)), memory_(memory), slots_(publisher_.slots()) {}
+
+  /// At the end of the queue; chunks of one batch are enqueued in order.
+  void enqueue(std::unique_ptr<Chunk> chunk);
+
+  /// At the front: what a dead worker left comes before new work.
+  void requeue(std::unique_ptr<Chunk> chunk);
+
+  /// Publishes as long as there are chunks and free slots; returns how many.
+  std::size_t refill(std::uint64_t now);
+
+  /// The chunk in the slot, if its ticket is this one; else null. Both numbers may be anything.
+  [[nodiscard]] Chunk* find(std::uint32_t slot, std::uint64_t ticket) noexcept;
+
+  /// The worker that holds the slot's chunk may be named by no word but the claim word.
+  [[nodiscard]] bool claimed_by(std::uint32_t slot, std::uint32_t worker) const noexcept;
+
+  /// The chunk is settled: frees its slot and memory.
+  void settle(std::uint32_t slot);
+
+  /// Takes the chunk of a dead worker out of its slot.
+  [[nodiscard]] std::unique_ptr<Chunk> take(std::uint32_t slot);
+
+  /// Drops the job's chunks that no worker holds. Those that are held stay, see `held`.
+  void drop(const Job& job);
+
+  /// Drops everything, when no worker is left.
+  void drop_all();
+
+  /// Calls `visit(slot, chunk, owner)` for each claimed chunk.
+  void visit_claimed(
+      const std::function<void(std::uint32_t, Chunk&, std::uint32_t)>& visit);
+
+  /// Calls `visit(chunk, owner)` for claimed chunks whose payload has memory of its own.
+  void visit_own_memory(const std::function<void(Chunk&, std::uint32_t)>& visit);
+
+  [[nodiscard]] bool anything_ready() const noexcept;
+  [[nodiscard]] bool has_queue() const noexcept { return !queue_.empty(); }
+  [[nodiscard]] std::size_t queued_chunks() const noexcept { return queue_.size(); }
+  [[nodiscard]] std::size_t slots() const noexcept { return slots_.size(); }
+
+  /// Items that wait, and items in chunks that workers hold.
+  struct Load {
+    std::uint64_t queued = 0;
+    std::uint64_t running = 0;
+  };
+  [[nodiscard]] Load load() const;
+
+ private:
+  bool publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now);
+  void forget(Chunk& chunk) noexcept;
+
+  ring::TaskPublisher publisher_;
+  PayloadMemory& memory_;
+  std::deque<std::unique_ptr<Chunk>> queue_;
+  std::vector<std::unique_ptr<Chunk>> slots_;  ///< by slot: what is published there
+  std::size_t published_ = 0;
+  std::size_t own_memory_ = 0;  ///< published chunks with memory of their own
+  std::uint64_t last_ticket_ = 0;
+};
+
+}  // namespace libpool::submit
