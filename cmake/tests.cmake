@@ -1,9 +1,9 @@
 # The tests: one executable and one CTest test per source file.
 find_package(doctest 2.4.9 REQUIRED)
 
-add_library(test_support OBJECT
-  ${PROJECT_SOURCE_DIR}/tests/support/doctest_main.cpp
-  ${PROJECT_SOURCE_DIR}/tests/support/footprint.cpp)
+file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.cpp)
+list(FILTER support_sources EXCLUDE REGEX /contain\\.cpp$)
+add_library(test_support OBJECT ${support_sources})
 target_link_libraries(test_support PUBLIC libpool doctest::doctest PRIVATE libpool_warnings)
 
 # add_test_folder(<folder> SECONDS <limit of each>): tests/<folder>/x.cpp becomes the test <folder>_x.
@@ -25,3 +25,20 @@ if(NOT BUILD_SHARED_LIBS)
 endif()
 add_test_folder(contract SECONDS 300)
 add_test_folder(crash SECONDS 600)
+
+# Each public header compiles alone.
+foreach(header IN LISTS libpool_public_headers)
+  cmake_path(GET header STEM stem)
+  set(alone ${PROJECT_BINARY_DIR}/header_alone/${stem}.cpp)
+  file(CONFIGURE OUTPUT ${alone} CONTENT "#include <libpool/${stem}.hpp>\n")
+  list(APPEND headers_alone ${alone})
+endforeach()
+add_library(headers_alone OBJECT ${headers_alone})
+target_link_libraries(headers_alone PRIVATE libpool libpool_warnings)
+
+add_test(NAME house COMMAND ${PROJECT_SOURCE_DIR}/cmake/check_house)
+
+# Sanitizers would tell nothing new about packaging.
+if(NOT CMAKE_CXX_FLAGS MATCHES -fsanitize)
+  include(cmake/package_tests.cmake)
+endif()
