@@ -41,6 +41,10 @@ class FileDescriptor {
   /// Closes the descriptor, if there is one. Leaves `errno` alone.
   void reset() noexcept;
 
+  /// Forgets the descriptor without closing it: for a copy of this object in a forked process,
+  /// where the number may have come to mean something else.
+  void abandon() noexcept { fd_ = -1; }
+
  private:
   int fd_ = -1;
 };
@@ -60,16 +64,32 @@ class DescriptorLock {
   static void forget_after_fork() noexcept;
 };
 
-/// Owns what `create()` returns, so that no server forked at the same time inherits it
-/// unregistered. `create` is a system call that makes one descriptor; `call` names it in the
-/// `std::system_error` that is thrown if it fails.
+/// Owns what `create()`, a system call that makes a descriptor, returns, so that no server forked
+/// at the same time inherits it unregistered. Owns nothing, with `errno`, if the call fails. For
+/// processes that must not throw; elsewhere `create_descriptor`.
 template <class Create>
-[[nodiscard]] FileDescriptor create_descriptor(const char* call, Create create);
+[[nodiscard]] FileDescriptor try_create_descriptor(Create create) noexcept;
 
-/// The same for a call that fills an array of two: `pipe2`, `socketpair`.
+/// The same for a call that fills an array of two: `pipe2`, `socketpair`. Both or none.
+template <class Create>
+[[nodiscard]] std::pair<FileDescriptor, FileDescriptor> try_create_descriptors(
+    Create create) noexcept;
+
+/// As above, but throws a `std::system_error` that names `call` if it fails.
+template <class Create>
+[[nodiscard]] FileDescriptor create_descriptor(const char* call, Create create) {
+  FileDescriptor created = try_create_descriptor(std::move(create));
+  if (!created) throw_system_error(call);
+  return created;
+}
+
 template <class Create>
 [[nodiscard]] std::pair<FileDescriptor, FileDescriptor> create_descriptors(const char* call,
-                                                                           Create create);
+                                                                           Create create) {
+  auto created = try_create_descriptors(std::move(create));
+  if (!created.first) throw_system_error(call);
+  return created;
+}
 
 /// Enters a descriptor that no `FileDescriptor` owns. Async-signal-safe.
 void register_descriptor(int fd) noexcept;
@@ -83,28 +103,22 @@ void close_registered_except(std::span<const int> kept) noexcept;
 [[nodiscard]] int above_standard_streams(int fd) noexcept;
 
 template <class Create>
-FileDescriptor create_descriptor(const char* call, Create create) {
-  FileDescriptor created;
-  {
-    const DescriptorLock lock;
-    created = FileDescriptor{above_standard_streams(create())};
-  }
-  if (!created) throw_system_error(call);
-  return created;
+FileDescriptor try_create_descriptor(Create create) noexcept {
+  const DescriptorLock lock;
+  return FileDescriptor{above_standard_streams(create())};
 }
 
 template <class Create>
-std::pair<FileDescriptor, FileDescriptor> create_descriptors(const char* call, Create create) {
+std::pair<FileDescriptor, FileDescriptor> try_create_descriptors(Create create) noexcept {
   std::pair<FileDescriptor, FileDescriptor> created;
   {
     const DescriptorLock lock;
     int ends[2] = {-1, -1};
-    if (create(ends) == 0) {
-      created.first = FileDescriptor{above_standard_streams(ends[0])};
-      created.second = FileDescriptor{above_standard_streams(ends[1])};
-    }
+    if (create(ends) != 0) return created;
+    created.first = FileDescriptor{above_standard_streams(ends[0])};
+    created.second = FileDescriptor{above_standard_streams(ends[1])};
   }
-  if (!created.first || !created.second) throw_system_error(call);
+  if (!created.first || !created.second) created = {};
   return created;
 }
 

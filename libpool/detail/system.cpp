@@ -52,8 +52,8 @@ int real_setrlimit(int resource, const rlimit* limit) {
   return ::setrlimit(static_cast<__rlimit_resource_t>(resource), limit);
 }
 
-/// `pthread_sigmask` returns its error; the table's convention is `errno`.
-int real_sigmask(int how, const sigset_t* signals, sigset_t* before) {
+/// Returns its error; the table's convention is `errno`.
+int real_pthread_sigmask(int how, const sigset_t* signals, sigset_t* before) {
   const int error = ::pthread_sigmask(how, signals, before);
   if (error == 0) return 0;
   errno = error;
@@ -72,6 +72,7 @@ constinit SystemCalls system_calls{
     .madvise = &::madvise,
     .open = &real_open,
     .read = &::read,
+    .pread = &::pread,
     .write = &::write,
     .close = &::close,
     .dup2 = &::dup2,
@@ -104,7 +105,7 @@ constinit SystemCalls system_calls{
     .signalfd = &::signalfd,
     .sigaction = &::sigaction,
     .sigaltstack = &::sigaltstack,
-    .sigmask = &real_sigmask,
+    .pthread_sigmask = &real_pthread_sigmask,
 };
 
 void throw_system_error(const char* call, int error) {

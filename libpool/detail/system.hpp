@@ -33,6 +33,7 @@ struct SystemCalls {
   int (*madvise)(void* begin, std::size_t bytes, int advice);
   int (*open)(const char* path, int flags);
   ssize_t (*read)(int fd, void* into, std::size_t bytes);
+  ssize_t (*pread)(int fd, void* into, std::size_t bytes, off_t offset);
   ssize_t (*write)(int fd, const void* from, std::size_t bytes);
   int (*close)(int fd);
   int (*dup2)(int from, int to);
@@ -74,7 +75,7 @@ struct SystemCalls {
   int (*signalfd)(int fd, const sigset_t* signals, int flags);
   int (*sigaction)(int signal, const struct sigaction* action, struct sigaction* before);
   int (*sigaltstack)(const stack_t* stack, stack_t* before);
-  int (*sigmask)(int how, const sigset_t* signals, sigset_t* before);
+  int (*pthread_sigmask)(int how, const sigset_t* signals, sigset_t* before);
 };
 
 /// Constant-initialised with the real calls, so that it may be used before `main`.

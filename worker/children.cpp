@@ -1,0 +1,43 @@
+/// Ending and reaping a server's children.
+///
+/// Runs in fork servers and the prefork root; see the header for what a death leaves.
+#include <worker/children.hpp>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+namespace libpool::worker {
+
+using detail::system_calls;
+
+Children::Children() noexcept
+    : list_(detail::try_create_descriptor(
+          [] { return system_calls.open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC); })) {}
+
+void Children::end_all() const noexcept {
+  for (;;) {
+    // A child's pid is its own until we reap it, so the signal cannot hit anyone else.
+    const int listed = visit([](pid_t child) { system_calls.kill(child, SIGKILL); });
+    if (listed < 0 && system_calls.getpgrp() == system_calls.getpid()) {
+      system_calls.kill(0, SIGKILL);
+    }
+    // One death may orphan processes that the list did not have yet: list again after each wait.
+    siginfo_t info{};
+    const int waited = detail::retry_interrupted(
+        [&] { return system_calls.waitid(P_ALL, 0, &info, WEXITED | __WALL); });
+    if (waited != 0) return;  // ECHILD: none is left
+    while (reap().si_pid != 0) {
+    }
+  }
+}
+
+siginfo_t Children::reap() noexcept {
+  siginfo_t info{};
+  const int waited = detail::retry_interrupted(
+      [&] { return system_calls.waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL); });
+  if (waited != 0) info.si_pid = 0;
+  return info;
+}
+
+}  // namespace libpool::worker

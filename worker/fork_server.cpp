@@ -1,0 +1,314 @@
+/// The fork server's loop over its table of workers.
+///
+/// Runs in the fork server; the workers are forked here. Neighbours: the client in `supervise/` on
+/// the other side of the channel, `worker_start.cpp` in the children. What a death leaves: see the
+/// header.
+#include <worker/fork_server.hpp>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <span>
+
+#include <libpool/detail/descriptor_message.hpp>
+#include <libpool/detail/file_descriptor.hpp>
+#include <libpool/detail/system.hpp>
+#include <worker/children.hpp>
+#include <worker/fork_server_messages.hpp>
+#include <worker/inheritance.hpp>
+
+namespace libpool::worker {
+namespace {
+
+using detail::FileDescriptor;
+using detail::system_calls;
+
+/// One worker's place in the table: at most one process, the reports still owed about it, and at
+/// most one start asked for. A later start waits until the process is reaped and all is reported,
+/// so that reports of two generations never mix.
+struct Place {
+  pid_t pid = 0;  ///< 0: no process, or it is reaped
+  std::uint32_t generation = 0;
+  FileDescriptor pidfd;   ///< with `socket`, until the spawned report has carried them away
+  FileDescriptor socket;  ///< the parent's end
+  pid_t reported_pid = 0;
+  int error = 0;  ///< why the start failed
+  int code = 0;
+  int status = 0;
+  bool owes_spawned = false;
+  bool owes_fork_failed = false;
+  bool owes_exited = false;
+  bool start_wanted = false;
+  std::uint32_t wanted_generation = 0;
+
+  [[nodiscard]] bool owes() const noexcept {
+    return owes_spawned || owes_fork_failed || owes_exited;
+  }
+  [[nodiscard]] bool startable() const noexcept { return start_wanted && pid == 0 && !owes(); }
+};
+
+class Server {
+ public:
+  explicit Server(const ForkServerStart& start) noexcept : start_(start) {}
+
+  /// Serves until the pool ends. False if it could not begin.
+  [[nodiscard]] bool serve() noexcept;
+
+  /// Kills and reaps every process of the pool.
+  void end_workers() noexcept;
+
+ private:
+  [[nodiscard]] bool begin() noexcept;
+  void wait() noexcept;
+  void take_requests() noexcept;
+  void take(const Request& request) noexcept;
+  void reap() noexcept;
+  void advance() noexcept;
+  void start_worker_of(Place& place) noexcept;
+  void send_owed(Place& place) noexcept;
+  [[nodiscard]] bool send(const Report& report, std::span<const int> descriptors) noexcept;
+
+  // Immutable after `begin`.
+  const ForkServerStart& start_;
+  pid_t pid_ = 0;
+  Children children_;
+  FileDescriptor deaths_;  ///< signalfd of SIGCHLD
+  std::span<Place> places_;
+
+  // How the next wait goes; set by the steps before it.
+  bool ended_ = false;            ///< the host is dead, has closed the channel, or talks nonsense
+  bool channel_full_ = false;     ///< a report waits for room
+  bool short_of_memory_ = false;  ///< a report waits for the kernel to have resources again
+  bool starts_left_ = false;      ///< workers wait to be forked in the next round
+};
+
+bool Server::begin() noexcept {
+  pid_ = system_calls.getpid();
+  sigset_t child_signal;
+  sigemptyset(&child_signal);
+  sigaddset(&child_signal, SIGCHLD);
+  deaths_ = detail::try_create_descriptor(
+      [&] { return system_calls.signalfd(-1, &child_signal, SFD_CLOEXEC | SFD_NONBLOCK); });
+  FileDescriptor self =
+      detail::try_create_descriptor([&] { return system_calls.pidfd_open(pid_, 0); });
+  const std::size_t workers = start_.pool.workers;
+  void* memory = system_calls.mmap(nullptr, workers * sizeof(Place), PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (!deaths_ || !self || memory == MAP_FAILED) {
+    // Whoever waits for `ready` throws this error, if the channel can still carry it.
+    (void)send({.kind = Report::Kind::fork_failed, .error = errno}, {});
+    return false;
+  }
+  places_ = {static_cast<Place*>(memory), workers};
+  std::uninitialized_value_construct(places_.begin(), places_.end());
+  const std::array carried{self.get()};
+  return send({.kind = Report::Kind::ready, .pid = pid_}, carried);
+}
+
+bool Server::serve() noexcept {
+  if (!begin()) return false;
+  while (!ended_) {
+    advance();
+    wait();
+  }
+  return true;
+}
+
+/// Waits for something to do, and does it.
+void Server::wait() noexcept {
+  // Without the write side of the parent there is nobody to serve: POLLRDHUP comes before queued
+  // requests are read, so that an ending pool starts no more workers.
+  const short wanted = static_cast<short>(POLLIN | POLLRDHUP | (channel_full_ ? POLLOUT : 0));
+  std::array<pollfd, 3> sources{pollfd{start_.descriptors.channel, wanted, 0},
+                                pollfd{start_.host, POLLIN, 0}, pollfd{deaths_.get(), POLLIN, 0}};
+  constexpr int retry_ms = 10;
+  const int timeout = starts_left_ ? 0 : short_of_memory_ ? retry_ms : -1;
+  if (system_calls.poll(sources.data(), sources.size(), timeout) < 0) return;
+  if ((sources[0].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0 || sources[1].revents != 0) {
+    ended_ = true;
+    return;
+  }
+  if ((sources[0].revents & POLLIN) != 0) take_requests();
+  if (sources[2].revents != 0) reap();
+}
+
+void Server::take_requests() noexcept {
+  while (!ended_) {
+    Request request;
+    const auto received =
+        detail::receive_message(start_.descriptors.channel, &request, sizeof request, {});
+    if (received.bytes < 0 && errno == EAGAIN) return;
+    if (received.bytes != sizeof request) {
+      ended_ = true;
+    } else {
+      take(request);
+    }
+  }
+}
+
+void Server::take(const Request& request) noexcept {
+  const std::size_t first = request.worker;
+  const bool spawn = request.kind == Request::Kind::spawn;
+  if ((!spawn && request.kind != Request::Kind::kill) || request.count > places_.size() ||
+      first > places_.size() - request.count) {
+    ended_ = true;
+    return;
+  }
+  for (Place& place : places_.subspan(first, request.count)) {
+    if (spawn) {
+      place.start_wanted = true;
+      place.wanted_generation = request.generation;
+    } else if (place.pid != 0 && place.generation == request.generation) {
+      system_calls.kill(place.pid, SIGKILL);  // not reaped yet, so the pid is still its own
+    }
+  }
+}
+
+/// Notes how workers ended. Orphans of theirs that ended by themselves need no note.
+void Server::reap() noexcept {
+  signalfd_siginfo ignored;  // read before reaping: a death after that raises the signal again
+  while (system_calls.read(deaths_.get(), &ignored, sizeof ignored) > 0) {
+  }
+  for (;;) {
+    const siginfo_t info = Children::reap();
+    if (info.si_pid == 0) return;
+    const auto place = std::find_if(places_.begin(), places_.end(),
+                                    [&](const Place& one) { return one.pid == info.si_pid; });
+    if (place == places_.end()) continue;
+    place->pid = 0;
+    place->code = info.si_code;
+    place->status = info.si_status;
+    // A worker without a pidfd was killed at its start, see `start_worker_of`.
+    (place->error == 0 ? place->owes_exited : place->owes_fork_failed) = true;
+  }
+}
+
+/// Sends what is owed and forks what is wanted, a few at a time: between two rounds the loop looks
+/// whether the host is still there.
+void Server::advance() noexcept {
+  constexpr int most_starts = 16;
+  int starts = 0;
+  channel_full_ = short_of_memory_ = starts_left_ = false;
+  for (Place& place : places_) {
+    if (place.owes() && !channel_full_ && !short_of_memory_) send_owed(place);
+    if (!place.startable()) continue;
+    if (++starts > most_starts) {
+      starts_left_ = true;
+      return;
+    }
+    start_worker_of(place);
+    if (!channel_full_ && !short_of_memory_) send_owed(place);
+  }
+}
+
+void Server::start_worker_of(Place& place) noexcept {
+  place.start_wanted = false;
+  place.generation = place.wanted_generation;
+  place.error = 0;
+  place.reported_pid = 0;
+  auto [ours, theirs] = detail::try_create_descriptors([](int* ends) {
+    return system_calls.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+  });
+  const pid_t child = ours ? system_calls.fork() : -1;
+  if (child == 0) {
+    WorkerStart worker{.index = static_cast<std::uint32_t>(&place - places_.data()),
+                       .generation = place.generation,
+                       .pool = start_.pool,
+                       .descriptors = start_.descriptors,
+                       .socket = theirs.get(),
+                       .initializer = start_.initializer,
+                       .modules = start_.modules};
+    worker.descriptors.channel = -1;
+    start_worker(worker, start_.worker_main, pid_);
+  }
+  if (child < 0) {
+    place.error = errno;
+    place.owes_fork_failed = true;
+    return;
+  }
+  place.pid = place.reported_pid = child;
+  // Only this process can reap the child, so the pid is still its own.
+  place.pidfd = detail::try_create_descriptor([&] { return system_calls.pidfd_open(child, 0); });
+  if (!place.pidfd) {
+    // The parent couldn't watch it. Once it is reaped, it is reported as never started.
+    place.error = errno;
+    system_calls.kill(child, SIGKILL);
+    return;
+  }
+  place.socket = std::move(ours);
+  place.owes_spawned = true;
+}
+
+/// Reports in the order of events, as far as the channel takes them.
+void Server::send_owed(Place& place) noexcept {
+  Report report{.worker = static_cast<std::uint32_t>(&place - places_.data()),
+                .generation = place.generation,
+                .pid = place.reported_pid};
+  if (place.owes_spawned) {
+    report.kind = Report::Kind::spawned;
+    const std::array carried{place.pidfd.get(), place.socket.get()};
+    if (!send(report, carried)) return;
+    place.owes_spawned = false;
+    place.pidfd.reset();
+    place.socket.reset();
+  }
+  if (place.owes_fork_failed) {
+    report.kind = Report::Kind::fork_failed;
+    report.error = place.error;
+    if (send(report, {})) place.owes_fork_failed = false;
+  } else if (place.owes_exited) {
+    report.kind = Report::Kind::exited;
+    report.code = place.code;
+    report.status = place.status;
+    if (send(report, {})) place.owes_exited = false;
+  }
+}
+
+bool Server::send(const Report& report, std::span<const int> descriptors) noexcept {
+  if (detail::send_message(start_.descriptors.channel, &report, sizeof report, descriptors,
+                           false) >= 0) {
+    return true;
+  }
+  switch (errno) {
+    case EAGAIN:
+      channel_full_ = true;
+      break;
+    case ETOOMANYREFS:  // too many descriptors under way; the parent's reading makes room, silently
+    case ENOBUFS:
+    case ENOMEM:
+      short_of_memory_ = true;
+      break;
+    default:
+      ended_ = true;
+  }
+  return false;
+}
+
+void Server::end_workers() noexcept {
+  for (const Place& place : places_) {
+    if (place.pid != 0) system_calls.kill(place.pid, SIGKILL);
+  }
+  children_.end_all();
+}
+
+}  // namespace
+
+void run_fork_server(const ForkServerStart& start) noexcept {
+  const PoolDescriptors& given = start.descriptors;
+  const std::array kept{given.channel, given.tasks,    given.claims,
+                        given.lanes,   given.doorbell, start.host};
+  become_server("libpool-server", kept);
+  Server server{start};
+  const bool served = server.serve();
+  server.end_workers();
+  ::_exit(served ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+}  // namespace libpool::worker

@@ -1,0 +1,133 @@
+/// The mending itself, one function per trap.
+///
+/// Runs in fork servers, the prefork root and workers; see the header.
+#include <worker/inheritance.hpp>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio_ext.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <cstdlib>
+
+#include <libpool/detail/file_descriptor.hpp>
+#include <libpool/detail/system.hpp>
+
+namespace libpool::worker {
+namespace {
+
+using detail::system_calls;
+
+/// All of them, also those that a crash reporter or a sanitizer has set: a crash must be seen as
+/// the signal that it is. The two signals of the C library itself answer `EINVAL`, as do SIGKILL
+/// and SIGSTOP.
+void default_dispositions() noexcept {
+  struct sigaction by_default{};
+  by_default.sa_handler = SIG_DFL;
+  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+    system_calls.sigaction(signal, &by_default, nullptr);
+  }
+  stack_t none{};
+  none.ss_flags = SS_DISABLE;
+  system_calls.sigaltstack(&none, nullptr);
+}
+
+/// The host alone reads its standard input; also what lies in the stream's buffer is the host's.
+void empty_standard_input() noexcept {
+  int empty = system_calls.open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (empty < 0) empty = system_calls.memfd_create("stdin", MFD_CLOEXEC);  // a root without /dev
+  if (empty > STDIN_FILENO) {
+    system_calls.dup2(empty, STDIN_FILENO);
+    system_calls.close(empty);
+  } else if (empty == STDIN_FILENO) {  // it was closed; programs that tasks start shall have it too
+    system_calls.fcntl(empty, F_SETFD, 0);
+  }
+  ::__fpurge(stdin);
+}
+
+void set_name(const char* name) noexcept {
+  system_calls.prctl(PR_SET_NAME, reinterpret_cast<unsigned long>(name));
+}
+
+/// Reads at most what fits; returns the bytes read, 0 if there is no such file.
+std::size_t read_file(const char* path, std::span<char> into) noexcept {
+  const int file = system_calls.open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  const ssize_t bytes = system_calls.read(file, into.data(), into.size());
+  system_calls.close(file);
+  return bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+/// When memory runs out, a worker shall go first: its pool survives that. Raising needs no
+/// privilege; a score that is higher already stays.
+void raise_out_of_memory_score() noexcept {
+  constexpr int more = 250;  // like a quarter of the machine's memory on top of the worker's own
+  constexpr int highest = 1000;  // the kernel's bound
+  constexpr const char* path = "/proc/self/oom_score_adj";
+  std::array<char, 16> text{};
+  const std::size_t bytes = read_file(path, text);
+  int score = 0;
+  if (std::from_chars(text.data(), text.data() + bytes, score).ec != std::errc{}) return;
+  score = std::min(score + more, highest);
+  const char* end = std::to_chars(text.data(), text.data() + text.size(), score).ptr;
+  const int file = system_calls.open(path, O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  // A refusal leaves the score as it was.
+  (void)system_calls.write(file, text.data(), static_cast<std::size_t>(end - text.data()));
+  system_calls.close(file);
+}
+
+}  // namespace
+
+void become_server(const char* name, std::span<const int> kept) noexcept {
+  detail::DescriptorLock::forget_after_fork();
+  system_calls.setpgid(0, 0);
+  system_calls.prctl(PR_SET_CHILD_SUBREAPER, 1);
+  set_name(name);
+  default_dispositions();
+  detail::close_registered_except(kept);
+  empty_standard_input();
+}
+
+void become_worker(std::span<const int> kept) noexcept {
+  set_name("libpool-worker");
+  detail::close_registered_except(kept);
+  raise_out_of_memory_score();
+  sigset_t none;
+  sigemptyset(&none);
+  system_calls.pthread_sigmask(SIG_SETMASK, &none, nullptr);
+}
+
+void disable_core_dumps() noexcept {
+  // Where cores are piped to a program, the kernel minds the limit only if it is 1 byte, its mark
+  // for "none". Making the process undumpable would do as well, but it takes /proc/self and
+  // debuggers away from tasks.
+  std::array<char, 1> pattern{};
+  const bool piped = read_file("/proc/sys/kernel/core_pattern", pattern) == 1 && pattern[0] == '|';
+  rlimit limit{};
+  if (system_calls.getrlimit(RLIMIT_CORE, &limit) != 0) return;
+  limit.rlim_cur = std::min<rlim_t>(piped ? 1 : 0, limit.rlim_max);
+  system_calls.setrlimit(RLIMIT_CORE, &limit);
+}
+
+void reseed_random() noexcept {
+  unsigned seed = 0;
+  if (system_calls.getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) {
+    timespec now{};
+    system_calls.clock_gettime(CLOCK_MONOTONIC, &now);
+    seed =
+        static_cast<unsigned>(now.tv_nsec) ^ (static_cast<unsigned>(system_calls.getpid()) << 12);
+  }
+  ::srand(seed);  // glibc's `rand` and `random` share their state; other libraries' don't
+  ::srandom(seed);
+}
+
+}  // namespace libpool::worker

@@ -1,0 +1,28 @@
+/// What a forked process inherits from the host and must be rid of before it goes its own way.
+///
+/// Runs in fork servers, the prefork root and workers, right after the fork: system calls only,
+/// nothing that allocates, locks or throws. A failing call leaves that one thing as inherited: none
+/// of them is worth a pool that does not start. A death here leaves nothing.
+#pragma once
+
+#include <span>
+
+namespace libpool::worker {
+
+/// For a server: a process group of its own (Ctrl-C is the host's to handle), adoption of orphans,
+/// its name, default dispositions, no alternate signal stack, an empty standard input; of the
+/// library's descriptors, only `kept` stay open. Its workers inherit all of it but the adoption.
+/// Signals stay blocked.
+void become_server(const char* name, std::span<const int> kept) noexcept;
+
+/// For a worker, on top of what its server has mended: its name, an empty signal mask, a higher
+/// out-of-memory score than the server's; of the library's descriptors, only `kept` stay open.
+void become_worker(std::span<const int> kept) noexcept;
+
+/// Core files off, also those that are piped to a program.
+void disable_core_dumps() noexcept;
+
+/// Seeds `rand` and `random`, which would give the same numbers in all workers.
+void reseed_random() noexcept;
+
+}  // namespace libpool::worker

@@ -1,0 +1,54 @@
+/// From a fork in the fork server to the worker's main: the first lines of a worker, and its last
+/// ones.
+///
+/// Runs in a worker. Before it: the fork server. After it: the worker loop. A death here is
+/// reported by the fork server as that of a worker that never claimed anything.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+#include <libpool/codec/function_token.hpp>
+#include <worker/pool_description.hpp>
+
+namespace libpool::worker {
+
+/// All that a worker is told.
+struct WorkerStart {
+  std::uint32_t index = 0;
+  std::uint32_t generation = 0;
+  PoolDescription pool;
+  PoolDescriptors descriptors;  ///< the worker's own copies; `channel` is -1
+  int socket = -1;              ///< SEQPACKET to the parent, for this worker alone
+  const std::function<void()>* initializer = nullptr;  ///< null or empty: none
+  const codec::ModuleMap* modules = nullptr;  ///< of the image that workers are forked from
+};
+
+/// Where a worker goes once its process is mended. Does not return.
+using WorkerMain = void (*)(const WorkerStart& start);
+
+/// The pools' worker main (`worker_loop.cpp`).
+[[noreturn]] void worker_main(const WorkerStart& start);
+
+/// Turns a process just forked from `server` into a worker and calls `main`. Does not return.
+[[noreturn]] void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexcept;
+
+/// Lets this worker die with its fork server. Credential changes cancel that, so the loop may call
+/// it again after a task. Ends the worker if the server is dead already.
+void die_with_server() noexcept;
+
+/// Limits the address space to what is mapped now plus `bytes` (`UINT64_MAX`: no limit), and to the
+/// hard limit. Throws `std::system_error` if the kernel refuses.
+void apply_memory_limit(std::uint64_t bytes);
+
+/// Ends the worker as `_exit` does, after what its tasks wrote to the standard streams is flushed.
+/// The host's exit handlers and static destructors never run in a worker.
+[[noreturn]] void leave_worker(int status) noexcept;
+
+/// Whether this process is a worker, or was forked from one.
+[[nodiscard]] bool inside_worker() noexcept;
+
+}  // namespace libpool::worker
