@@ -1,6 +1,9 @@
 # The tests: one executable and one CTest test per source file.
 find_package(doctest 2.4.9 REQUIRED)
 
+set(LIBPOOL_TEST_ARGUMENTS "" CACHE STRING "Arguments for every doctest program, such as a filter")
+mark_as_advanced(LIBPOOL_TEST_ARGUMENTS)
+
 file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.cpp)
 list(FILTER support_sources EXCLUDE REGEX /contain\\.cpp$)
 add_library(test_support OBJECT ${support_sources})
@@ -15,7 +18,8 @@ function(add_test_folder folder)
     set(name ${folder}_${stem})
     add_executable(${name} ${source} $<TARGET_OBJECTS:test_support>)
     target_link_libraries(${name} PRIVATE test_support libpool_warnings)
-    contained_test(${name} SECONDS ${folder_SECONDS} COMMAND $<TARGET_FILE:${name}>)
+    contained_test(${name} SECONDS ${folder_SECONDS} COMMAND
+      $<TARGET_FILE:${name}> ${LIBPOOL_TEST_ARGUMENTS})
   endforeach()
 endfunction()
 

@@ -24,6 +24,7 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -112,6 +113,7 @@ using Digests = std::vector<std::optional<Digest>>;  ///< empty for files that c
 
 struct Run {
   Digests digests;
+  std::vector<std::string> errors;  ///< of the files that cannot be read
   Seconds time{};
 };
 
@@ -128,42 +130,56 @@ std::vector<fs::path> files_below(const fs::path& directory) {
   return files;
 }
 
-/// Times `digest_all`, which includes making and ending a pool.
+/// Times `digest_all(run)`, which includes making and ending a pool.
 template <class DigestAll>
 Run timed(DigestAll digest_all) {
+  Run run;
   const Clock::time_point begin = Clock::now();
-  Run run{.digests = digest_all()};
+  digest_all(run);
   run.time = Clock::now() - begin;
   return run;
 }
 
 /// Also finds the time of the slowest file.
 Run run_serially(const std::vector<fs::path>& files, Seconds& slowest) {
-  return timed([&] {
-    Digests digests;
+  return timed([&](Run& run) {
     for (const fs::path& file : files) {
       const Clock::time_point begin = Clock::now();
       try {
-        digests.emplace_back(digest_file(file));
+        run.digests.emplace_back(digest_file(file));
       } catch (const std::exception& error) {
-        fmt::print("unreadable: {}\n", error.what());
-        digests.emplace_back();
+        run.digests.emplace_back();
+        run.errors.emplace_back(error.what());
       }
       slowest = std::max<Seconds>(slowest, Clock::now() - begin);
     }
-    return digests;
   });
+}
+
+/// What became of a task that has no digest, in words.
+std::string describe(const libpool::Outcome<Digest>& outcome) {
+  try {
+    static_cast<void>(outcome.value());
+    return "has a digest";
+  } catch (const libpool::WorkerCrashed& crash) {
+    if (!crash.signal()) return fmt::format("exited with status {}", *crash.exit_status());
+    return fmt::format("killed by signal {} (SIG{})", *crash.signal(),
+                       sigabbrev_np(*crash.signal()));
+  } catch (const libpool::TaskTimeout&) {
+    return "stopped at its timeout";
+  } catch (const std::exception& error) {
+    return fmt::format("threw \"{}\"", error.what());
+  }
 }
 
 template <libpool::WorkerPool Pool>
 Run run_on(const std::vector<fs::path>& files, std::size_t workers) {
-  return timed([&] {
+  return timed([&](Run& run) {
     Pool pool(workers);
-    Digests digests;
     for (const auto& outcome : pool.try_map(digest_file, files)) {
-      digests.push_back(outcome ? std::optional(*outcome) : std::nullopt);
+      run.digests.push_back(outcome ? std::optional(*outcome) : std::nullopt);
+      if (!outcome) run.errors.push_back(describe(outcome));
     }
-    return digests;
   });
 }
 
@@ -207,22 +223,6 @@ Digest run_job(const Job& job) {
       _exit(3);
   }
   return digest_file(job.file);
-}
-
-/// What became of a hostile task, in words.
-std::string describe(const libpool::Outcome<Digest>& outcome) {
-  try {
-    static_cast<void>(outcome.value());
-    return "nothing happened";
-  } catch (const libpool::WorkerCrashed& crash) {
-    if (!crash.signal()) return fmt::format("exited with status {}", *crash.exit_status());
-    return fmt::format("killed by signal {} (SIG{})", *crash.signal(),
-                       sigabbrev_np(*crash.signal()));
-  } catch (const libpool::TaskTimeout&) {
-    return "stopped at its timeout";
-  } catch (const std::exception& error) {
-    return fmt::format("threw {}", error.what());
-  }
 }
 
 /// The files with one task of each mischief spread among them.
@@ -330,6 +330,10 @@ bool digest_tree(const fs::path& directory, std::size_t workers, const std::stri
   print_row("serial", serial, serial);
   print_row("ThreadPool", threads, serial);
   print_row("ProcessPool", processes, serial);
+  for (const std::string& error : processes.errors | std::views::take(5)) {
+    fmt::print("not readable: {}\n", error);
+  }
+  if (processes.errors.size() > 5) fmt::print("... {} in all\n", processes.errors.size());
   if (!manifest.empty()) write_manifest(manifest, files, processes.digests);
 
   // Ten times what the slowest file took alone: no file meets this limit, an endless loop does.
