@@ -52,14 +52,14 @@ std::unique_ptr<PreforkRoot> make_root() {
 void prefork() {
   if (worker::inside_worker()) return;
   const std::lock_guard lock(making);
-  const PreforkRoot* root = made.load(std::memory_order_relaxed);
+  const PreforkRoot* root = made.load();
   // A child that the program forks may call it for itself; the root of its parent is not its own.
   if (root != nullptr && root->owner == detail::process_identity()) return;
-  made.store(make_root().release(), std::memory_order_release);
+  made.store(make_root().release());
 }
 
 const detail::PreforkRoot* detail::root_of_this_process() noexcept {
-  const PreforkRoot* root = made.load(std::memory_order_acquire);
+  const PreforkRoot* root = made.load();
   if (root == nullptr || root->owner != process_identity()) return nullptr;
   pollfd process{root->process.get(), POLLIN, 0};
   if (retry_interrupted([&] { return system_calls.poll(&process, 1, 0); }) == 0) return root;

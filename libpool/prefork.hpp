@@ -5,6 +5,8 @@
 /// killed, later pools fork their own servers.
 #pragma once
 
+#include <libpool/detail/export.hpp>
+
 namespace libpool {
 
 /// Forks a helper process from the program as it is now, from which the fork servers of later pools
@@ -13,6 +15,6 @@ namespace libpool {
 /// program's memory as it is now. A pool with an `initializer` forks its own server. Repeated calls
 /// do nothing, nor does one in a worker. Thread-safe. Throws `std::system_error` if no process can
 /// be made.
-void prefork();
+LIBPOOL_EXPORT void prefork();
 
 }  // namespace libpool

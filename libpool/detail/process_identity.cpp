@@ -37,7 +37,7 @@ IdentityWord* map_page() noexcept {
     }
   }
   IdentityWord* first = nullptr;
-  if (page.compare_exchange_strong(first, made, std::memory_order_acq_rel)) return made;
+  if (page.compare_exchange_strong(first, made)) return made;
   if (made != &cannot_wipe) system_calls.munmap(memory, bytes);
   return first;
 }
@@ -55,13 +55,13 @@ std::uint64_t fresh_identity() noexcept {
 }  // namespace
 
 std::uint64_t process_identity() noexcept {
-  IdentityWord* word = page.load(std::memory_order_acquire);
+  IdentityWord* word = page.load();
   if (word == nullptr) word = map_page();
   if (word == &cannot_wipe) return static_cast<std::uint64_t>(system_calls.getpid());
-  std::uint64_t identity = word->load(std::memory_order_relaxed);
+  std::uint64_t identity = word->load();
   if (identity != 0) return identity;
   const std::uint64_t fresh = fresh_identity();
-  if (word->compare_exchange_strong(identity, fresh, std::memory_order_relaxed)) return fresh;
+  if (word->compare_exchange_strong(identity, fresh)) return fresh;
   return identity;
 }
 
