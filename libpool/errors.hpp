@@ -13,17 +13,19 @@
 #include <string>
 #include <utility>
 
+#include <libpool/detail/export.hpp>
+
 namespace libpool {
 
 /// Base of all that the library raises.
-class PoolError : public std::runtime_error {
+class LIBPOOL_EXPORT PoolError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
 /// Where an exception of a task was thrown. A second base of rethrown exceptions and no exception
 /// itself: `catch (const libpool::RemoteOrigin&)` and `catch (const std::exception&)` both match.
-class RemoteOrigin {
+class LIBPOOL_EXPORT RemoteOrigin {
  public:
   RemoteOrigin() = default;
   RemoteOrigin(pid_t pid, std::string type_name, std::size_t index)
@@ -46,13 +48,13 @@ class RemoteOrigin {
 };
 
 /// A task threw something that is neither a standard nor a registered exception; `what()` is its text.
-class TaskError : public PoolError {
+class LIBPOOL_EXPORT TaskError : public PoolError {
  public:
   using PoolError::PoolError;
 };
 
 /// The worker died while it decoded, ran or encoded this item.
-class WorkerCrashed : public PoolError {
+class LIBPOOL_EXPORT WorkerCrashed : public PoolError {
  public:
   WorkerCrashed(const std::string& what, pid_t pid, std::optional<int> signal,
                 std::optional<int> exit_status, std::size_t index)
@@ -74,7 +76,7 @@ class WorkerCrashed : public PoolError {
 };
 
 /// The item passed its `timeout`.
-class TaskTimeout : public PoolError {
+class LIBPOOL_EXPORT TaskTimeout : public PoolError {
  public:
   TaskTimeout(const std::string& what, std::size_t index) : PoolError(what), index_(index) {}
   [[nodiscard]] std::size_t index() const noexcept { return index_; }
@@ -84,28 +86,28 @@ class TaskTimeout : public PoolError {
 };
 
 /// The job was cancelled.
-class TaskCancelled : public PoolError {
+class LIBPOOL_EXPORT TaskCancelled : public PoolError {
  public:
   TaskCancelled() : PoolError("the task was cancelled") {}
   using PoolError::PoolError;
 };
 
 /// Work was submitted to a pool that had been closed or terminated.
-class PoolClosed : public PoolError {
+class LIBPOOL_EXPORT PoolClosed : public PoolError {
  public:
   PoolClosed() : PoolError("the pool is closed") {}
   using PoolError::PoolError;
 };
 
 /// The pool was terminated before the job was done.
-class PoolTerminated : public PoolError {
+class LIBPOOL_EXPORT PoolTerminated : public PoolError {
  public:
   PoolTerminated() : PoolError("the pool was terminated") {}
   using PoolError::PoolError;
 };
 
 /// Workers cannot be started; nothing will run in this pool any more.
-class PoolBroken : public PoolError {
+class LIBPOOL_EXPORT PoolBroken : public PoolError {
  public:
   PoolBroken(const std::string& what, std::exception_ptr cause)
       : PoolError(what), cause_(std::move(cause)) {}
@@ -117,7 +119,7 @@ class PoolBroken : public PoolError {
 };
 
 /// A value cannot be encoded or decoded.
-class SerializationError : public PoolError {
+class LIBPOOL_EXPORT SerializationError : public PoolError {
  public:
   SerializationError(const std::string& what, std::string type_name)
       : PoolError(what), type_name_(std::move(type_name)) {}
@@ -129,7 +131,7 @@ class SerializationError : public PoolError {
 };
 
 /// A wait of the caller's elapsed. Nothing is lost: waiting again may succeed.
-class TimeoutError : public PoolError {
+class LIBPOOL_EXPORT TimeoutError : public PoolError {
  public:
   TimeoutError() : PoolError("the wait timed out") {}
   using PoolError::PoolError;

@@ -11,12 +11,14 @@
 #include <span>
 #include <stdexcept>
 
+#include <libpool/detail/export.hpp>
+
 namespace libpool::codec {
 
 /// Where encoders put bytes. The memory behind it may be a shared arena, a result ring or a heap
 /// buffer; `make_room` supplies more of it. Positions count from the start of the payload.
 /// Not thread-safe.
-class PayloadWriter {
+class LIBPOOL_EXPORT PayloadWriter {
  public:
   PayloadWriter(const PayloadWriter&) = delete;
   PayloadWriter& operator=(const PayloadWriter&) = delete;
@@ -70,7 +72,7 @@ class PayloadWriter {
 
 /// A writer whose whole payload lies in one piece, which grows by moving. What has been
 /// written can be patched and taken back, so that a failed item leaves no trace.
-class ContiguousWriter : public PayloadWriter {
+class LIBPOOL_EXPORT ContiguousWriter : public PayloadWriter {
  public:
   /// Takes back everything after `position`.
   void rewind(std::size_t position) noexcept { cursor_ = begin_ + position; }
@@ -87,7 +89,7 @@ class ContiguousWriter : public PayloadWriter {
 
 /// Thrown by `PayloadReader` past its end; the codec turns it into a `SerializationError` that
 /// names the type.
-class PayloadUnderrun : public std::runtime_error {
+class LIBPOOL_EXPORT PayloadUnderrun : public std::runtime_error {
  public:
   PayloadUnderrun() : std::runtime_error("the payload ends before the value does") {}
 };

@@ -1,0 +1,325 @@
+/// How the standard containers travel: strings, sequences, sets and maps.
+///
+/// Runs in both processes, inside an encode or a decode. A count of 64 bits comes first, and is checked
+/// against the payload before anything is reserved for it. A death here leaves an unpublished payload.
+///
+/// Contiguous bits (vectors and strings): the count, padding to the block's alignment, then the block.
+/// Others: the count, then each element; elements that may take no bytes have one byte before each,
+/// so that a short payload cannot promise endless elements.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <deque>
+#include <forward_list>
+#include <iterator>
+#include <list>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include <libpool/codec/values.hpp>
+
+namespace libpool::codec {
+
+inline constexpr std::size_t count_bytes = sizeof(std::uint64_t);
+
+// -- blocks ------------------------------------------------------------------------------------------
+
+template <Bits T>
+void save_block(Encoder& encoder, const T* values, std::size_t count) {
+  encoder.put_count(count);
+  encoder.out.align(block_alignment<T>);
+  encoder.out.write(static_cast<const void*>(values), count * sizeof(T));
+}
+
+/// The count of a block whose first byte is next.
+template <Bits T>
+[[nodiscard]] std::size_t open_block(Decoder& decoder) {
+  const std::size_t count = decoder.take_block_count(sizeof(T));
+  decoder.in.align(block_alignment<T>);
+  if (count > decoder.in.remaining() / sizeof(T)) throw CorruptPayload("a count exceeds the payload");
+  return count;
+}
+
+template <class Char, class Traits, class Allocator>
+struct Adapter<std::basic_string<Char, Traits, Allocator>> {
+  using String = std::basic_string<Char, Traits, Allocator>;
+  using Parts = Types<Char>;
+  static constexpr std::size_t least_bytes = count_bytes;
+
+  static void save(Encoder& encoder, const String& string) {
+    save_block(encoder, string.data(), string.size());
+  }
+  static void load_into(Decoder& decoder, String& string) {
+    string.resize(open_block<Char>(decoder));
+    load_bits(decoder, string.data(), string.size());
+  }
+};
+
+// -- elements ------------------------------------------------------------------------------------------
+
+template <class Element>
+struct Elements {
+  static constexpr bool guarded = least_bytes<Element>() == 0;
+  static constexpr std::size_t least = guarded ? 1 : least_bytes<Element>();
+
+  static void save_one(Encoder& encoder, const Element& element) {
+    if constexpr (guarded) encoder.put(std::uint8_t{0});
+    codec::save(encoder, element);
+  }
+  template <class Range>
+  static void save_all(Encoder& encoder, const Range& range, std::size_t count) {
+    encoder.put_count(count);
+    for (const Element& element : range) save_one(encoder, element);
+  }
+  static void begin_one(Decoder& decoder) {
+    decoder.begin_element(least);
+    if constexpr (guarded) (void)decoder.take<std::uint8_t>();
+  }
+};
+
+/// Appends a decoded element; in its place, where it can be empty first, because tracked objects must
+/// not move.
+template <class Sequence>
+void append_one(Decoder& decoder, Sequence& sequence) {
+  using Element = typename Sequence::value_type;
+  Elements<Element>::begin_one(decoder);
+  if constexpr (std::is_default_constructible_v<Element>) {
+    load_into(decoder, sequence.emplace_back());
+  } else {
+    load_and_place<Element>(decoder, [&](Element&& element) {
+      return std::addressof(sequence.emplace_back(std::move(element)));
+    });
+  }
+}
+
+template <class T, class Allocator>
+struct Adapter<std::vector<T, Allocator>> {
+  using Parts = Types<T>;
+  static constexpr std::size_t least_bytes = count_bytes;
+
+  static void save(Encoder& encoder, const std::vector<T, Allocator>& vector) {
+    if constexpr (Bits<T>) {
+      save_block(encoder, vector.data(), vector.size());
+    } else {
+      Elements<T>::save_all(encoder, vector, vector.size());
+    }
+  }
+  static void load_into(Decoder& decoder, std::vector<T, Allocator>& vector) {
+    vector.clear();
+    if constexpr (Bits<T> && std::is_default_constructible_v<T>) {
+      vector.resize(open_block<T>(decoder));
+      load_bits(decoder, vector.data(), vector.size());
+    } else if constexpr (Bits<T>) {
+      const std::size_t count = open_block<T>(decoder);
+      vector.reserve(count);
+      for (std::size_t i = 0; i < count; ++i) vector.push_back(codec::load<T>(decoder));
+    } else {
+      const std::size_t count = decoder.take_count(Elements<T>::least);
+      vector.reserve(count);  // now elements keep their addresses
+      for (std::size_t i = 0; i < count; ++i) append_one(decoder, vector);
+    }
+  }
+};
+
+/// Eight elements a byte, the first in the lowest bit.
+template <class Allocator>
+struct Adapter<std::vector<bool, Allocator>> {
+  using Parts = Types<>;
+  static constexpr std::size_t least_bytes = count_bytes;
+
+  static void save(Encoder& encoder, const std::vector<bool, Allocator>& vector) {
+    encoder.put_count(vector.size());
+    for (std::size_t i = 0; i < vector.size(); i += 8) {
+      unsigned byte = 0;
+      for (std::size_t bit = 0; bit < 8 && i + bit < vector.size(); ++bit) {
+        byte |= unsigned{vector[i + bit]} << bit;
+      }
+      encoder.put(static_cast<std::uint8_t>(byte));
+    }
+  }
+  static void load_into(Decoder& decoder, std::vector<bool, Allocator>& vector) {
+    const auto count = decoder.take<std::uint64_t>();
+    const std::uint64_t bytes = count / 8 + (count % 8 != 0 ? 1 : 0);
+    if (bytes > decoder.in.remaining()) throw CorruptPayload("a count exceeds the payload");
+    vector.resize(static_cast<std::size_t>(count));
+    unsigned byte = 0;
+    for (std::size_t i = 0; i < vector.size(); ++i) {
+      if (i % 8 == 0) byte = decoder.take<std::uint8_t>();
+      vector[i] = ((byte >> (i % 8)) & 1U) != 0;
+    }
+  }
+};
+
+template <class Sequence>
+struct SequenceAdapter {
+  using Element = typename Sequence::value_type;
+  using Parts = Types<Element>;
+  static constexpr std::size_t least_bytes = count_bytes;
+
+  static void save(Encoder& encoder, const Sequence& sequence) {
+    Elements<Element>::save_all(encoder, sequence, sequence.size());
+  }
+  static void load_into(Decoder& decoder, Sequence& sequence) {
+    sequence.clear();
+    const std::size_t count = decoder.take_count(Elements<Element>::least);
+    for (std::size_t i = 0; i < count; ++i) append_one(decoder, sequence);
+  }
+};
+template <class T, class Allocator>
+struct Adapter<std::deque<T, Allocator>> : SequenceAdapter<std::deque<T, Allocator>> {};
+template <class T, class Allocator>
+struct Adapter<std::list<T, Allocator>> : SequenceAdapter<std::list<T, Allocator>> {};
+
+template <class T, class Allocator>
+struct Adapter<std::forward_list<T, Allocator>> {
+  using Parts = Types<T>;
+  static constexpr std::size_t least_bytes = count_bytes;
+
+  static void save(Encoder& encoder, const std::forward_list<T, Allocator>& list) {
+    Elements<T>::save_all(encoder, list,
+                          static_cast<std::size_t>(std::distance(list.begin(), list.end())));
+  }
+  static void load_into(Decoder& decoder, std::forward_list<T, Allocator>& list) {
+    list.clear();
+    auto last = list.before_begin();
+    const std::size_t count = decoder.take_count(Elements<T>::least);
+    for (std::size_t i = 0; i < count; ++i) {
+      Elements<T>::begin_one(decoder);
+      if constexpr (std::is_default_constructible_v<T>) {
+        last = list.emplace_after(last);
+        codec::load_into(decoder, *last);
+      } else {
+        load_and_place<T>(decoder, [&](T&& element) {
+          last = list.insert_after(last, std::move(element));
+          return std::addressof(*last);
+        });
+      }
+    }
+  }
+};
+
+/// An array of bits is bits; this is one of others.
+template <class T, std::size_t N>
+  requires(!Bits<T>)
+struct Adapter<std::array<T, N>> {
+  using Parts = Types<T>;
+  static constexpr std::size_t least_bytes = N * codec::least_bytes<T>();
+
+  static void save(Encoder& encoder, const std::array<T, N>& array) {
+    for (const T& element : array) codec::save(encoder, element);
+  }
+  static void load_into(Decoder& decoder, std::array<T, N>& array) {
+    for (T& element : array) codec::load_into(decoder, element);
+  }
+  static std::array<T, N> load(Decoder& decoder) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return std::array<T, N>{((void)I, codec::load<T>(decoder))...};
+    }(std::make_index_sequence<N>{});
+  }
+};
+
+// -- sets and maps ---------------------------------------------------------------------------------
+
+template <class Container>
+concept Hashed = requires { typename Container::hasher; };
+
+/// An element whose key was there already would be dropped, with all that references in the rest of
+/// the payload may lead to. No encoder writes that.
+template <class Container>
+void check_inserted(const Container& container, std::size_t count) {
+  if (container.size() != count) throw CorruptPayload("a key occurs twice");
+}
+
+template <class Set>
+struct SetAdapter {
+  using Key = typename Set::key_type;
+  using Parts = Types<Key>;
+  static constexpr std::size_t least_bytes = count_bytes;
+
+  static void save(Encoder& encoder, const Set& set) {
+    Elements<Key>::save_all(encoder, set, set.size());
+  }
+  static void load_into(Decoder& decoder, Set& set) {
+    set.clear();
+    const std::size_t count = decoder.take_count(Elements<Key>::least);
+    if constexpr (Hashed<Set>) set.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      Elements<Key>::begin_one(decoder);
+      load_and_place<Key>(decoder, [&](Key&& key) {
+        return std::addressof(*set.emplace_hint(set.end(), std::move(key)));
+      });
+      check_inserted(set, i + 1);
+    }
+  }
+};
+template <class... T>
+struct Adapter<std::set<T...>> : SetAdapter<std::set<T...>> {};
+template <class... T>
+struct Adapter<std::multiset<T...>> : SetAdapter<std::multiset<T...>> {};
+template <class... T>
+struct Adapter<std::unordered_set<T...>> : SetAdapter<std::unordered_set<T...>> {};
+template <class... T>
+struct Adapter<std::unordered_multiset<T...>> : SetAdapter<std::unordered_multiset<T...>> {};
+
+template <class Map>
+struct MapAdapter {
+  using Key = typename Map::key_type;
+  using Mapped = typename Map::mapped_type;
+  using Parts = Types<Key, Mapped>;
+  static constexpr std::size_t least_bytes = count_bytes;
+
+  static void save(Encoder& encoder, const Map& map) {
+    encoder.put_count(map.size());
+    for (const auto& [key, mapped] : map) {
+      Elements<Key>::save_one(encoder, key);
+      codec::save(encoder, mapped);
+    }
+  }
+  static void load_into(Decoder& decoder, Map& map) {
+    map.clear();
+    const std::size_t count = decoder.take_count(Elements<Key>::least);
+    if constexpr (Hashed<Map>) map.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      Elements<Key>::begin_one(decoder);
+      load_one(decoder, map);
+      check_inserted(map, i + 1);
+    }
+  }
+
+ private:
+  static void load_one(Decoder& decoder, Map& map) {
+    if constexpr (std::is_default_constructible_v<Mapped>) {
+      auto place = map.end();
+      load_and_place<Key>(decoder, [&](Key&& key) {
+        place = map.emplace_hint(map.end(), std::piecewise_construct,
+                                 std::forward_as_tuple(std::move(key)), std::tuple<>());
+        return std::addressof(place->first);
+      });
+      codec::load_into(decoder, place->second);
+    } else {
+      Key key = codec::load<Key>(decoder);
+      load_and_place<Mapped>(decoder, [&](Mapped&& mapped) {
+        return std::addressof(
+            map.emplace_hint(map.end(), std::move(key), std::move(mapped))->second);
+      });
+    }
+  }
+};
+template <class... T>
+struct Adapter<std::map<T...>> : MapAdapter<std::map<T...>> {};
+template <class... T>
+struct Adapter<std::multimap<T...>> : MapAdapter<std::multimap<T...>> {};
+template <class... T>
+struct Adapter<std::unordered_map<T...>> : MapAdapter<std::unordered_map<T...>> {};
+template <class... T>
+struct Adapter<std::unordered_multimap<T...>> : MapAdapter<std::unordered_multimap<T...>> {};
+
+}  // namespace libpool::codec
