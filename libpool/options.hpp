@@ -1,6 +1,7 @@
 /// Every bound and choice of the library, as flat aggregates for designated initialisers.
 ///
-/// Runs in the parent. Nothing here is shared with a worker; the pool copies what its processes need.
+/// Runs in the parent. Nothing here is shared with a worker; the pool copies what its processes
+/// need.
 #pragma once
 
 #include <chrono>
@@ -10,7 +11,14 @@
 #include <optional>
 #include <vector>
 
+#include <libpool/detail/export.hpp>
+#include <libpool/saturating_nanoseconds.hpp>
+
 namespace libpool {
+
+/// The CPUs that this process may use: by its affinity mask and its cgroup's quota, rounded up; at
+/// least one. Thread-safe.
+[[nodiscard]] LIBPOOL_EXPORT std::size_t available_parallelism();
 
 /// Options of a pool, fixed at its construction. The first three are the ones that programs set;
 /// the others are the library's bounds, each with its unit and the reason for its default.
@@ -24,7 +32,8 @@ struct PoolOptions {
   std::optional<std::size_t> max_tasks_per_child = std::nullopt;
 
   /// Bytes of address space that a worker may map beyond what it starts with (`RLIMIT_AS`), its
-  /// initializer included. Past it, allocations in tasks throw `std::bad_alloc`. `ThreadPool` ignores it.
+  /// initializer included. Past it, allocations in tasks throw `std::bad_alloc`. `ThreadPool`
+  /// ignores it.
   std::optional<std::size_t> memory_limit = std::nullopt;
 
   /// Chunks that can be published to the workers at once; rounded up to a power of two, and to at
@@ -36,16 +45,17 @@ struct PoolOptions {
   /// it is needed. 64 MiB hold a few hundred typical chunks.
   std::size_t task_memory = std::size_t{64} << 20;
 
-  /// Bytes of each worker's result ring; rounded up to a power of two, at least 4 KiB. Results larger
-  /// than it are streamed through it. 64 KiB stay in a CPU's second-level cache.
+  /// Bytes of each worker's result ring; rounded up to a power of two, at least 4 KiB. Results
+  /// larger than it are streamed through it. 64 KiB stay in a CPU's second-level cache.
   std::size_t result_ring = std::size_t{64} << 10;
 
   /// Largest single result in bytes; a larger one becomes a `SerializationError` of its item.
   /// Guards the parent against a runaway worker.
   std::size_t max_result_size = std::size_t{16} << 30;
 
-  /// Bytes of encoded arguments that may wait in the parent and in shared memory before feeding pauses. The
-  /// memory of all payloads is bounded by this plus one chunk a job. `apply_async` never pauses.
+  /// Bytes of encoded arguments that may wait in the parent and in shared memory before feeding
+  /// pauses. The memory of all payloads is bounded by this plus one chunk a job. `apply_async`
+  /// never pauses.
   std::size_t max_payload_in_flight = std::size_t{256} << 20;
 
   /// Chunks of one job that may be in the pool, or finished and not yet taken by the caller. It
@@ -58,11 +68,11 @@ struct PoolOptions {
   std::optional<std::size_t> restart_intensity = std::nullopt;
 
   /// The period of `restart_intensity`.
-  std::chrono::nanoseconds restart_period = std::chrono::seconds{10};
+  SaturatingNanoseconds restart_period = std::chrono::seconds{10};
 
   /// Longest pause before a worker that failed to start is started again; the pause begins at 1 ms
   /// and doubles with each failure.
-  std::chrono::nanoseconds restart_backoff = std::chrono::milliseconds{100};
+  SaturatingNanoseconds restart_backoff = std::chrono::milliseconds{100};
 
   /// Threads of the parent that may run callbacks and pull lazy inputs at once. They are started
   /// when needed; past the bound a slow callback delays others.
@@ -77,8 +87,8 @@ struct PoolOptions {
 struct MapOptions {
   /// Items that travel together. Unset: chosen by the pool. Zero throws `std::invalid_argument`.
   std::optional<std::size_t> chunksize = std::nullopt;
-  /// Per item, from the start of its decoding. Zero: none.
-  std::chrono::nanoseconds timeout{0};
+  /// Per item, from the start of its decoding. Zero: none; negative throws `std::invalid_argument`.
+  SaturatingNanoseconds timeout{};
   /// Extra attempts for an item whose worker crashed.
   std::size_t retries = 0;
 };
@@ -87,13 +97,62 @@ struct MapOptions {
 struct ImapOptions {
   /// Items that travel together. Unset: one. Zero throws `std::invalid_argument`.
   std::optional<std::size_t> chunksize = std::nullopt;
-  /// Per item, from the start of its decoding. Zero: none.
-  std::chrono::nanoseconds timeout{0};
+  /// Per item, from the start of its decoding. Zero: none; negative throws `std::invalid_argument`.
+  SaturatingNanoseconds timeout{};
   /// Extra attempts for an item whose worker crashed.
   std::size_t retries = 0;
   /// At most this many items are pulled from the input and not yet taken by the caller; no chunk is
   /// larger. Zero throws `std::invalid_argument`. Unset: `PoolOptions::window` chunks.
   std::optional<std::size_t> buffersize = std::nullopt;
+};
+
+namespace detail {
+
+/// A function that takes the result of a job: nothing for `void`.
+template <class R>
+struct CallbackOf {
+  using one = std::function<void(const R&)>;
+  using all = std::function<void(const std::vector<R>&)>;
+};
+template <>
+struct CallbackOf<void> {
+  using one = std::function<void()>;
+  using all = std::function<void()>;
+};
+
+}  // namespace detail
+
+/// Options of `map_async` and `starmap_async`; R is the result of one item.
+///
+/// Exactly one of the callbacks is called, once, on a thread of the parent, before waiters wake
+/// (after `terminate()` waiters do not wait for it). It may use the pool; `join()`, or `get()` and
+/// `wait()` on its own handle, throw `std::logic_error` in it. What it throws becomes the outcome
+/// of its handle.
+template <class R>
+struct MapAsyncOptions {
+  /// Items that travel together. Unset: chosen by the pool. Zero throws `std::invalid_argument`.
+  std::optional<std::size_t> chunksize = std::nullopt;
+  /// Per item, from the start of its decoding. Zero: none; negative throws `std::invalid_argument`.
+  SaturatingNanoseconds timeout{};
+  /// Extra attempts for an item whose worker crashed.
+  std::size_t retries = 0;
+  /// Takes all results, in input order.
+  typename detail::CallbackOf<R>::all callback = nullptr;
+  /// Takes the error that `get()` would throw.
+  std::function<void(std::exception_ptr)> error_callback = nullptr;
+};
+
+/// Options of `apply_async`; R is the result. For callbacks see `MapAsyncOptions`.
+template <class R>
+struct ApplyOptions {
+  /// From the start of the decoding. Zero: none; negative throws `std::invalid_argument`.
+  SaturatingNanoseconds timeout{};
+  /// Extra attempts if the worker crashed.
+  std::size_t retries = 0;
+  /// Takes the result.
+  typename detail::CallbackOf<R>::one callback = nullptr;
+  /// Takes the error that `get()` would throw.
+  std::function<void(std::exception_ptr)> error_callback = nullptr;
 };
 
 }  // namespace libpool

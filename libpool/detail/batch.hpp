@@ -1,10 +1,11 @@
 /// A batch as a pool's core sees it: what it may pull, what became of its items, who waits for it.
 ///
-/// Runs in the parent, in both pools. Neighbours: the calls of the pools make batches, a core (`PoolCore`)
-/// feeds and settles them, handles and ranges wait for them. No worker ever sees one; a worker's
-/// death reaches a batch as one `fail`.
+/// Runs in the parent, in both pools. Neighbours: the calls of the pools make batches, a core
+/// (`PoolCore`) feeds and settles them, handles and ranges wait for them. No worker ever sees one;
+/// a worker's death reaches a batch as one `fail`.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -15,7 +16,9 @@
 #include <mutex>
 #include <optional>
 
+#include <libpool/detail/export.hpp>
 #include <libpool/pool_stats.hpp>
+#include <libpool/saturating_nanoseconds.hpp>
 
 namespace libpool::detail {
 
@@ -28,14 +31,17 @@ using Deadline = std::optional<Clock::time_point>;  ///< unset: wait without lim
 enum class Feeding : std::uint8_t {
   by_caller,  ///< the thread that blocks in `map` or `apply`, inside `PoolCore::wait`
   at_submit,  ///< the submitting thread at once: a single item, never refused for lack of room
-  by_helper,  ///< a helper thread of the parent: inputs that may be slow, of calls that do not block
+  by_helper,  ///< a helper thread of the parent: inputs that may be slow, of calls that do not
+              ///< block
 };
 
-/// The untyped half of a batch; `ResultStore`s derive from it and keep the outcomes.
+/// The untyped half of a batch; the typed stores derive from it and keep the outcomes.
 ///
 /// Life: running -> (all items settled, or abandoned) -> concluding (callback) -> done.
-/// All members are thread-safe unless said otherwise.
-class Batch : public std::enable_shared_from_this<Batch> {
+/// All members are thread-safe unless said otherwise. No lock of a batch is held while it calls the
+/// core; those marked [leaf] call nothing and may be called under a lock of the core, the others
+/// must not.
+class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
  public:
   /// Immutable after construction.
   struct Terms {
@@ -49,56 +55,138 @@ class Batch : public std::enable_shared_from_this<Batch> {
   Batch(const Batch&) = delete;
   Batch& operator=(const Batch&) = delete;
 
+  /// [leaf]
   [[nodiscard]] const Terms& terms() const noexcept { return terms_; }
 
-  /// Set by the core in `submit`, before any other thread sees the batch.
+  /// Set by the core in `submit`, before any other thread sees the batch. [leaf]
   void attach(std::shared_ptr<PoolCore> core) noexcept { core_ = std::move(core); }
+  [[nodiscard]] PoolCore& core() const noexcept { return *core_; }
 
-  // -- feeding: called by the core on the feeding thread --------------------------------------
+  // -- feeding: called by the core, by one thread at a time. A step is: `next_chunk`; if it is not
+  // zero, pull at
+  //    most so many items and call `pulled` once (also for none), before any of them can settle;
+  //    then `end_input` if the input gave no more. If it is zero: `input_ended()` tells whether the
+  //    batch wants no more for good. ---------
 
-  /// How many items the next chunk may hold: at least one, or zero while the window is full
-  /// (then the batch calls `PoolCore::room_appeared` as soon as it is not).
+  /// How many items the next chunk may hold: at least one, or zero while the window is full (then
+  /// the batch calls `PoolCore::room_appeared` once it is not: a call that may come before this one
+  /// returns), or zero for ever once the batch is abandoned or `input_ended()`.
   [[nodiscard]] virtual std::size_t next_chunk() = 0;
 
-  /// `items` more items have been pulled. Their indices follow those pulled before.
-  void pulled(std::size_t items);
+  /// `items` more items have been pulled. Their indices follow those pulled before. [leaf]
+  void pulled(std::size_t items) noexcept { pulled_.fetch_add(items); }
 
-  /// The input has ended, by its own end or by throwing `error`. Called once.
-  void end_input(std::exception_ptr error);
+  /// The input has ended, by its own end or by throwing `error`. A second call does nothing.
+  void end_input(std::exception_ptr error) noexcept;
 
-  /// Items pulled so far; the index of the next one.
-  [[nodiscard]] std::size_t pulled() const;
+  /// Nothing more will be pulled: the core drops the source. [leaf]
+  [[nodiscard]] bool input_ended() const noexcept { return input_ended_.load(); }
 
-  // -- settling: called by the core; each index is settled once, by a typed `store` of the
-  //    derived class or by `fail` -----------------------------------------------------------------
+  /// Items pulled so far; the index of the next one. [leaf]
+  [[nodiscard]] std::size_t pulled() const noexcept { return pulled_.load(); }
 
-  /// The item's outcome is this error. Discarded when the batch is abandoned. Never throws.
-  virtual void fail(std::size_t index, std::exception_ptr error) noexcept = 0;
+  // -- settling: called by the core; each index is settled once, by a typed `store` of the derived
+  // class or by
+  //    `fail`, or is put without counting (`put`, `put_error` of the derived class) and counted by
+  //    `settled` ------------
+
+  /// The item's outcome is this error. Discarded when the batch is abandoned.
+  void fail(std::size_t index, std::exception_ptr error) noexcept {
+    put_error(index, std::move(error));
+    settled(1);
+  }
+
+  /// As `fail`, but the item does not count as settled yet.
+  virtual void put_error(std::size_t index, std::exception_ptr error) noexcept = 0;
+
+  /// So many more items have been put.
+  void settled(std::size_t items) noexcept {
+    settled_.fetch_add(items);
+    conclude_if_complete();
+  }
 
   // -- ends ------------------------------------------------------------------------------------
 
-  /// Ends the batch at once with this error (cancelled, terminated, broken): all later outcomes
-  /// are discarded. True if this call ended it, false if it had concluded or was abandoned.
-  /// `at_once`: waiters wake before the callback runs (a terminated pool), not after it.
-  bool abandon(std::exception_ptr reason, bool at_once);
+  /// Ends the batch at once with this error (cancelled, terminated, broken): all later outcomes are
+  /// discarded. True if this call ended it, false if it had concluded or was abandoned. `at_once`:
+  /// waiters wake before the callback has run (a terminated pool), not after it, and do so even if
+  /// the batch has concluded.
+  bool abandon(std::exception_ptr reason, bool at_once) noexcept;
 
-  /// Abandoned: the core may drop its chunks and stop feeding.
-  [[nodiscard]] bool abandoned() const;
+  /// Abandoned: the core may drop its chunks and stop feeding. [leaf]
+  [[nodiscard]] bool abandoned() const noexcept {
+    return abandoned_.load(std::memory_order_relaxed);
+  }
 
   /// The pool has been closed: windows open, so that nothing waits for a consumer.
-  virtual void pool_closed() = 0;
+  virtual void pool_closed() noexcept {}
 
-  /// The outcome is there, and the callback has returned.
-  [[nodiscard]] bool done() const;
+  /// The outcome is there, and the callback has returned. [leaf]
+  [[nodiscard]] bool done() const noexcept { return phase_.load() == Phase::done; }
+
+  // -- waiting: an event count. Read `changes`, look at what you wait for, then sleep on that
+  // number. --------------
+
+  [[nodiscard]] std::uint64_t changes() const noexcept { return changes_.load(); }
+
+  /// Sleeps until `changes()` differs from `seen`; false if `deadline` passed first.
+  bool wait_change(std::uint64_t seen, Deadline deadline);
 
  protected:
-  // The implementation (batch.cpp and the typed stores) adds its members here.
+  enum class Phase : std::uint8_t { running, concluding, done };
+
+  /// Wakes all that wait for the batch. Called without `mutex_`.
+  void changed() noexcept;
+
+  /// Whether `call_callback` would call anything.
+  [[nodiscard]] virtual bool has_callback() const noexcept { return false; }
+  /// Calls exactly one of the user's callbacks, and lets through what it throws.
+  virtual void call_callback() {}
+
+  // Immutable once the core has taken the batch in.
   const Terms terms_;
   std::shared_ptr<PoolCore> core_;
+
+  std::mutex mutex_;
+  // Guarded by mutex_.
+  std::exception_ptr input_error_;
+  std::exception_ptr overruling_error_;  ///< why it was abandoned, or what its callback threw
+
+ private:
+  void conclude_if_complete() noexcept {
+    // Each side writes its own word before it reads the other's, so that one of them sees both.
+    if (input_ended_.load() && settled_.load() == pulled_.load()) conclude();
+  }
+  void conclude() noexcept;
+  void run_callback_then_finish(bool finished_already) noexcept;
+  void run_callback() noexcept;
+  void finish() noexcept;
+
+  std::atomic<std::size_t> pulled_{0};
+  std::atomic<std::size_t> settled_{0};
+  std::atomic<bool> input_ended_{false};
+  std::atomic<bool> abandoned_{false};
+  std::atomic<std::uint64_t> changes_{0};  // changes under mutex_
+
+  // Guarded by mutex_.
+  std::atomic<Phase> phase_{Phase::running};  // may be read without it
+  std::size_t sleepers_ = 0;
+  std::condition_variable changed_;
 };
 
-/// What both pools' cores offer to the typed calls. All members are thread-safe.
-class PoolCore : public std::enable_shared_from_this<PoolCore> {
+/// Whether the calling thread is inside a callback of this batch, or of any batch of this pool.
+[[nodiscard]] LIBPOOL_EXPORT bool in_callback_of(const Batch& batch) noexcept;
+[[nodiscard]] LIBPOOL_EXPORT bool in_callback_of(const PoolCore& core) noexcept;
+
+/// Throws `std::logic_error` where waiting for the batch would wait for the calling thread itself.
+LIBPOOL_EXPORT void refuse_waiting_in_callback(const Batch& batch);
+
+/// Now plus the timeout; unset where that is past the end of the clock.
+[[nodiscard]] LIBPOOL_EXPORT Deadline deadline_in(SaturatingNanoseconds timeout) noexcept;
+
+/// What both pools' cores offer to the typed calls. All members are thread-safe, and are called
+/// without any lock of a batch.
+class LIBPOOL_EXPORT PoolCore : public std::enable_shared_from_this<PoolCore> {
  public:
   PoolCore() = default;
   PoolCore(const PoolCore&) = delete;
@@ -113,7 +201,8 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   /// Something that a `ready` looks at has changed.
   virtual void notify() noexcept = 0;
 
-  /// `batch.next_chunk()` may be non-zero again.
+  /// `batch.next_chunk()` may be non-zero again, or the batch wants no more input: take a feeding
+  /// step.
   virtual void room_appeared(Batch& batch) noexcept = 0;
 
   /// Cancels; true exactly when the batch ends as cancelled by this call.

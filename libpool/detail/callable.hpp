@@ -1,7 +1,8 @@
-/// What can be known of a task's function at compile time: its parameters, the types in which its arguments
-/// travel, how it receives them, and what it returns.
+/// What can be known of a task's function at compile time: its parameters, the types in which its
+/// arguments travel, how it receives them, and what it returns.
 ///
-/// Runs in no process: types and one conversion, used by the inputs of both pools and by the process codec.
+/// Runs in no process: types and one conversion, used by the inputs of both pools and by the
+/// process codec.
 #pragma once
 
 #include <concepts>
@@ -23,8 +24,8 @@ struct Partial;  // partial.hpp
 
 // -- parameters ----------------------------------------------------------------------------------
 
-/// `type` is `std::tuple<P...>`, the parameters of a call operator or a function; `constant` tells whether
-/// an object of the type is called as const.
+/// `type` is `std::tuple<P...>`, the parameters of a call operator or a function; `constant` tells
+/// whether an object of the type is called as const.
 template <class Signature>
 struct SignatureParameters {
   using type = void;
@@ -57,8 +58,8 @@ struct CallableParameters : SignatureParameters<F> {};
 template <class F>
   requires std::is_class_v<F> && requires { &F::operator(); }
 struct CallableParameters<F> : SignatureParameters<decltype(&F::operator())> {};
-// The class of a pointer to member is its hidden first parameter, which `std::invoke` also takes as a
-// pointer: nothing is known of what travels.
+// The class of a pointer to member is its hidden first parameter, which `std::invoke` also takes as
+// a pointer: nothing is known of what travels.
 template <class M, class C>
 struct CallableParameters<M C::*> {
   using type = void;
@@ -77,8 +78,8 @@ template <class F, class... Bound>
 struct CallableParameters<Partial<F, Bound...>>
     : DropTypes<sizeof...(Bound), typename CallableParameters<std::decay_t<F>>::type> {};
 
-/// The parameters of F as `std::tuple<P...>`: of a function pointer, or of a call operator that is neither
-/// overloaded nor a template. `void` where they cannot be known.
+/// The parameters of F as `std::tuple<P...>`: of a function pointer, or of a call operator that is
+/// neither overloaded nor a template. `void` where they cannot be known.
 template <class F>
 using callable_parameters = typename CallableParameters<std::decay_t<F>>::type;
 
@@ -120,10 +121,12 @@ struct OwnedText<std::basic_string_view<C, Traits>> {
 };
 
 template <class From, class To>
-concept RangeOf = std::ranges::input_range<From> &&
-                  std::constructible_from<To, std::ranges::iterator_t<From>, std::ranges::sentinel_t<From>>;
+concept RangeOf =
+    std::ranges::input_range<From> &&
+    std::constructible_from<To, std::ranges::iterator_t<From>, std::ranges::sentinel_t<From>>;
 
-/// Whether an argument becomes a `To`: as in a call, or, for an owner that stands for a view, by a copy.
+/// Whether an argument becomes a `To`: as in a call, or, for an owner that stands for a view, by a
+/// copy.
 template <class Arg, class To, bool stands_for_view>
 concept Converts = std::is_convertible_v<Arg, To> ||
                    (stands_for_view && (std::constructible_from<To, Arg> || RangeOf<Arg, To>));
@@ -143,9 +146,9 @@ struct Passed<std::tuple<P...>, I, Arg> {
   using type = std::conditional_t<converts, Value, std::decay_t<Arg>>;
 };
 
-/// The decayed type in which argument I of F, given as `Arg` (a reference or value type), travels: that of
-/// the parameter where it is known (the owner for a `std::string_view` or `std::span<const T>`), else that
-/// of the argument, with text as `std::string`.
+/// The decayed type in which argument I of F, given as `Arg` (a reference or value type), travels:
+/// that of the parameter where it is known (the owner for a `std::string_view` or `std::span<const
+/// T>`), else that of the argument, with text as `std::string`.
 template <class F, std::size_t I, class Arg>
 using passed_t = typename Passed<callable_parameters<F>, I, Arg>::type;
 
@@ -182,8 +185,8 @@ template <class F, class Received>
 struct TaskCall;
 template <class F, class... R>
 struct TaskCall<F, std::tuple<R...>> {
-  /// A function that can be called as const is, and may be shared by threads; another is copied for each
-  /// chunk, whose items share its state.
+  /// A function that can be called as const is, and may be shared by threads; another is copied for
+  /// each chunk, whose items share its state.
   static constexpr bool constant = std::is_invocable_v<const F&, R...>;
   static constexpr bool valid = constant || std::is_invocable_v<F&, R...>;
   using Callee = std::conditional_t<constant, const F&, F&>;
@@ -202,8 +205,7 @@ using source_result_t = typename TaskCall<F, typename Source::Received>::Result;
 
 /// The same where all arguments are received alike.
 template <class F, bool moves, class Arguments>
-using task_result_t =
-    typename TaskCall<F, typename ReceivedAll<moves, Arguments>::type>::Result;
+using task_result_t = typename TaskCall<F, typename ReceivedAll<moves, Arguments>::type>::Result;
 
 template <class T>
 inline constexpr bool is_reference_wrapper = false;
@@ -214,21 +216,23 @@ inline constexpr bool is_reference_wrapper<std::reference_wrapper<T>> = true;
 template <class F, class Source>
 constexpr void check_callable() {
   using Call = TaskCall<F, typename Source::Received>;
-  static_assert(Call::valid,
-                "libpool: the function cannot be called with these items. It receives const T& from "
-                "lvalues and views, and T&& from rvalues: take the parameter by value or as const T& "
-                "(a parameter T& is refused), and use starmap to unpack tuples.");
+  static_assert(
+      Call::valid,
+      "libpool: the function cannot be called with these items. It receives const T& from "
+      "lvalues and views, and T&& from rvalues: take the parameter by value or as const T& "
+      "(a parameter T& is refused), and use starmap to unpack tuples.");
   if constexpr (Call::valid) {
-    static_assert(!std::is_reference_v<typename Call::Raw>,
-                  "libpool: the function returns a reference, which would refer into a finished task: "
-                  "return a value (for a lambda, drop the '-> auto&').");
+    static_assert(
+        !std::is_reference_v<typename Call::Raw>,
+        "libpool: the function returns a reference, which would refer into a finished task: "
+        "return a value (for a lambda, drop the '-> auto&').");
     static_assert(!std::is_pointer_v<typename Call::Result>,
                   "libpool: the function returns a raw pointer, whose target may be gone or lie in "
                   "another process: return the value, or a std::unique_ptr.");
-    static_assert(!std::ranges::view<typename Call::Result> &&
-                      !is_reference_wrapper<typename Call::Result>,
-                  "libpool: the function returns a view of what may be gone or lies in another "
-                  "process: return an owner, such as std::string or std::vector.");
+    static_assert(
+        !std::ranges::view<typename Call::Result> && !is_reference_wrapper<typename Call::Result>,
+        "libpool: the function returns a view of what may be gone or lies in another "
+        "process: return an owner, such as std::string or std::vector.");
   }
 }
 

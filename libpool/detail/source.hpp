@@ -1,16 +1,18 @@
-/// Inputs: what `map`, `starmap` and `apply` are given, as one typed, single-threaded sequence of argument tuples.
+/// Inputs: what `map`, `starmap` and `apply` are given, as one typed, single-threaded sequence of
+/// argument tuples.
 ///
-/// Runs in the parent, on the one thread that feeds the batch. Neighbours: the calls of the pools make sources,
-/// the process codec encodes what they yield, the thread pool stores it. A worker's death never reaches here.
+/// Runs in the parent, on the one thread that feeds the batch. Neighbours: the calls of the pools
+/// make sources, the process codec encodes what they yield, the thread pool stores it. A worker's
+/// death never reaches here.
 ///
 /// A Source has:
-///   Arguments                  std::tuple<A...>: the decayed types that travel, converted for f where it is known
-///   Received                   std::tuple<const A& or A&&...>: how f receives each of them
-///   static constexpr moves     every argument is received as A&&
-///   bool next(use)             calls use(a...) for the next element, with const A& or with an A&& that `use`
-///                              may move from (that says nothing of what f receives); false at the end.
-///                              `use` must not throw: what escapes was thrown by the input, or by a
-///                              conversion, and ends it
+///   Arguments                  std::tuple<A...>: the decayed types that travel, converted for f
+///   where it is known Received                   std::tuple<const A& or A&&...>: how f receives
+///   each of them static constexpr moves     every argument is received as A&& bool next(use) calls
+///   use(a...) for the next element, with const A& or with an A&& that `use`
+///                              may move from (that says nothing of what f receives); false at the
+///                              end. `use` must not throw: what escapes was thrown by the input, or
+///                              by a conversion, and ends it
 ///   std::optional<size_t> size_hint()   what the range claims; it may yield fewer, or more
 /// and, where elements are trivially copyable, need no conversion and lie side by side:
 ///   std::span<const A> contiguous(), skip(n)   what is left of the input, and passing n of it
@@ -36,7 +38,8 @@ namespace libpool::detail {
 
 // -- where the range lives -----------------------------------------------------------------------
 
-/// An lvalue of the caller's, for calls that block. Its elements may be gone when the call has returned.
+/// An lvalue of the caller's, for calls that block. Its elements may be gone when the call has
+/// returned.
 template <class Range>
 class BorrowedRange {
  public:
@@ -103,19 +106,20 @@ auto keep_range(Given&& given) {
     static_assert(std::constructible_from<Value, Given>,
                   "libpool: a call that does not block keeps its own copy of an lvalue container, "
                   "and this one cannot be copied: pass it with std::move.");
-    return OwnedRange<Value, !lvalue && !std::is_const_v<Range>>(std::in_place,
-                                                                 std::forward<Given>(given));
+    return OwnedRange < Value,
+           !lvalue && !std::is_const_v < Range >> (std::in_place, std::forward<Given>(given));
   }
 }
 
 // -- a cursor over a range -----------------------------------------------------------------------
 
-/// Steps through a range, late: an element is asked for only when it is wanted, because a step of an input
-/// range may block or compute. Nothing of the range is touched before the first step.
+/// Steps through a range, late: an element is asked for only when it is wanted, because a step of
+/// an input range may block or compute. Nothing of the range is touched before the first step.
 template <class Range>
 class Cursor {
  public:
-  /// Goes to the next element; false at the end, and again after it. After an exception it is at the end.
+  /// Goes to the next element; false at the end, and again after it. After an exception it is at
+  /// the end.
   bool advance(Range& range) {
     if (ended_) return false;
     ended_ = true;
@@ -138,7 +142,8 @@ class Cursor {
   bool ended_ = false;
 };
 
-/// Steps through elements that lie side by side. The distance of its ends is believed, never a `size()`.
+/// Steps through elements that lie side by side. The distance of its ends is believed, never a
+/// `size()`.
 template <class Range>
 class ContiguousCursor {
  public:
@@ -177,18 +182,19 @@ concept SideBySide =
 
 // -- from an element to arguments ----------------------------------------------------------------
 
-/// How an element is given on: `T&&` of a moved-in container, `const T&` of any other lvalue, and as it
-/// is where the range makes a temporary (a proxy becomes the range's value type).
+/// How an element is given on: `T&&` of a moved-in container, `const T&` of any other lvalue, and
+/// as it is where the range makes a temporary (a proxy becomes the range's value type).
 template <class Range, bool moves>
 struct Elements {
   using Reference = std::ranges::range_reference_t<Range>;
   static constexpr bool lvalue = std::is_reference_v<Reference>;
   using Element = std::remove_reference_t<Reference>;
   static constexpr bool movable = moves && lvalue && !std::is_const_v<Element>;
-  using Given = std::conditional_t<
-      lvalue, std::conditional_t<movable, Element&&, const Element&>,
-      std::conditional_t<std::same_as<std::remove_cv_t<Reference>, std::ranges::range_value_t<Range>>,
-                         Reference, std::ranges::range_value_t<Range>>>;
+  using Given =
+      std::conditional_t<lvalue, std::conditional_t<movable, Element&&, const Element&>,
+                         std::conditional_t<std::same_as<std::remove_cv_t<Reference>,
+                                                         std::ranges::range_value_t<Range>>,
+                                            Reference, std::ranges::range_value_t<Range>>>;
 };
 
 template <class T>
@@ -242,8 +248,8 @@ struct UnpackedArguments {
 
 // -- sources -------------------------------------------------------------------------------------
 
-/// The elements of a range, for `map` (or, with `Unpack` = UnpackedArguments, `starmap`) of F. Movable until
-/// the first `next`.
+/// The elements of a range, for `map` (or, with `Unpack` = UnpackedArguments, `starmap`) of F.
+/// Movable until the first `next`.
 template <class F, class Storage, template <class, class> class Unpack = OneArgument>
 class RangeSource {
   using Range = std::remove_reference_t<decltype(std::declval<Storage&>().range())>;
@@ -257,11 +263,11 @@ class RangeSource {
   using Arguments = typename Unpacked::Arguments;
   using Received = typename ReceivedAll<moves, Arguments>::type;
   /// An element of the range, as const as f sees it.
-  using Element = std::conditional_t<How::movable, typename How::Element,
-                                     const typename How::Element>;
+  using Element =
+      std::conditional_t<How::movable, typename How::Element, const typename How::Element>;
 
-  /// Whether f can be given the elements where they lie, by any thread: a container of the batch's own,
-  /// whose iterators give references into it.
+  /// Whether f can be given the elements where they lie, by any thread: a container of the batch's
+  /// own, whose iterators give references into it.
   static constexpr bool keeps_elements = [] {
     if constexpr (Storage::owns && std::ranges::forward_range<Range> && How::lvalue) {
       if constexpr (moves && !How::movable) return false;
@@ -313,7 +319,8 @@ class RangeSource {
   Cursor_ cursor_;
 };
 
-/// The arguments of one `apply`: lvalues are copied here and received as `const A&`, rvalues as `A&&`.
+/// The arguments of one `apply`: lvalues are copied here and received as `const A&`, rvalues as
+/// `A&&`.
 template <class F, class... Given>
 class ArgumentsSource {
   template <class Indices>

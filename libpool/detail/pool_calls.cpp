@@ -1,0 +1,34 @@
+/// The checks of arguments that need no types.
+///
+/// Runs in the parent, on the calling thread, before anything is taken from the input.
+#include <libpool/detail/pool_calls.hpp>
+
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace libpool::detail {
+
+void check_size_option(const std::optional<std::size_t>& size, const char* name) {
+  if (size && *size == 0) {
+    throw std::invalid_argument(std::string("libpool: ") + name + " must be at least 1");
+  }
+}
+
+void check_timeout(std::chrono::nanoseconds timeout) {
+  if (timeout.count() < 0) throw std::invalid_argument("libpool: timeout must not be negative");
+}
+
+Window window_for(const ImapOptions& options, std::size_t lookahead) {
+  const std::size_t chunk = options.chunksize.value_or(1);
+  if (options.buffersize) {
+    return {.chunk = std::min(chunk, *options.buffersize),
+            .items = *options.buffersize,
+            .only_this = true};
+  }
+  const std::size_t chunks = std::max<std::size_t>(lookahead, 1);
+  const std::size_t most = std::numeric_limits<std::size_t>::max();
+  return {.chunk = chunk, .items = chunk > most / chunks ? most : chunk * chunks};
+}
+
+}  // namespace libpool::detail

@@ -1,0 +1,101 @@
+/// Places for the results of a batch, by index: written by many threads at once, read when all are
+/// there.
+///
+/// Runs in the parent. The feeding thread makes places, before the chunk that fills them is handed
+/// out; whoever settles an item writes its place, without a lock; one thread takes them all at the
+/// end.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace libpool::detail {
+
+/// Segments that never move: the first as large as the input claims to be, the others doubling.
+template <class R>
+class ResultSlots {
+  /// Such results are written straight into the vector that the caller gets. (Elements of
+  /// `std::vector<bool>` share bytes, which two threads must not write.)
+  static constexpr bool direct = std::is_trivially_copyable_v<R> &&
+                                 std::is_trivially_default_constructible_v<R> &&
+                                 !std::is_same_v<R, bool>;
+  using Slot = std::conditional_t<direct, R, std::optional<R>>;
+
+ public:
+  /// Throws `std::bad_alloc` or `std::length_error` where no memory can hold `expected` results.
+  explicit ResultSlots(std::size_t expected) : first_size_(expected), first_(expected) {}
+
+  /// Makes places for indices below `count`. For the feeding thread; throws `std::bad_alloc`.
+  void make_room(std::size_t count) {
+    while (room() < count) {
+      more_[segments_].reset(new Slot[segment_size(segments_)]);
+      ++segments_;
+    }
+  }
+
+  /// Each index is put at most once; different ones by different threads at once.
+  void put(std::size_t index, R&& value) { slot(index) = std::move(value); }
+
+  /// The first `count` results, all of which have been put. Leaves nothing here.
+  [[nodiscard]] std::vector<R> take(std::size_t count) {
+    if constexpr (direct) {
+      if (count <= first_size_) {
+        first_.resize(count);
+        return std::move(first_);
+      }
+    }
+    std::vector<R> results;
+    results.reserve(count);
+    for (std::size_t index = 0; index < count; ++index) {
+      if constexpr (direct) {
+        results.push_back(slot(index));
+      } else {
+        results.push_back(std::move(*slot(index)));
+      }
+    }
+    return results;
+  }
+
+ private:
+  static constexpr std::size_t smallest_segment = 1024;
+  static constexpr std::size_t segment_size(std::size_t segment) noexcept {
+    return smallest_segment << segment;
+  }
+  [[nodiscard]] std::size_t room() const noexcept {
+    return first_size_ + smallest_segment * ((std::size_t{1} << segments_) - 1);
+  }
+  [[nodiscard]] Slot& slot(std::size_t index) noexcept {
+    if (index < first_size_) [[likely]]
+      return first_[index];
+    const std::size_t beyond = index - first_size_;
+    const auto segment =
+        static_cast<std::size_t>(std::bit_width(beyond / smallest_segment + 1) - 1);
+    return more_[segment][beyond - smallest_segment * ((std::size_t{1} << segment) - 1)];
+  }
+
+  const std::size_t first_size_;
+  std::vector<Slot> first_;
+  std::array<std::unique_ptr<Slot[]>, 48> more_;
+  std::size_t segments_ = 0;  // owned by the feeding thread
+};
+
+/// Results without content take no memory.
+template <>
+class ResultSlots<std::monostate> {
+ public:
+  explicit ResultSlots(std::size_t /*expected*/) noexcept {}
+  void make_room(std::size_t /*count*/) noexcept {}
+  void put(std::size_t /*index*/, std::monostate&& /*value*/) noexcept {}
+  [[nodiscard]] std::vector<std::monostate> take(std::size_t count) {
+    return std::vector<std::monostate>(count);
+  }
+};
+
+}  // namespace libpool::detail

@@ -1,0 +1,192 @@
+/// The store of `imap` and its kin: outcomes on their way to a consumer, in input order or as they
+/// come.
+///
+/// Runs in the parent. Neighbours: the core settles items, consumers take them, each item once. The
+/// window bounds what is pulled and not yet taken, so that neither an endless input nor a slow
+/// consumer fills memory.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include <libpool/detail/batch.hpp>
+#include <libpool/detail/job_store.hpp>
+#include <libpool/outcome.hpp>
+
+namespace libpool::detail {
+
+/// How far an input may be pulled ahead of the consumer.
+struct Window {
+  std::size_t chunk = 1;   ///< items that travel together, at most `items`
+  std::size_t items = 1;   ///< pulled and not yet taken
+  bool only_this = false;  ///< `buffersize`: nothing is pulled any more when the pool is closed or
+                           ///< the range dropped
+
+  /// Feeding that waits for room goes on when so many items are outstanding. Large windows wait for
+  /// a quarter of their room, so that a consumer does not wake a helper thread for each item that
+  /// it takes.
+  [[nodiscard]] std::size_t resume_at() const noexcept {
+    const std::size_t batched = items >= 64 ? items / 4 : 1;
+    return items - std::max(chunk, batched);
+  }
+};
+
+/// What a consumer gets.
+enum class Taken : std::uint8_t { nothing_yet, item, error, end };
+
+/// R is never a view; `void` functions give `std::monostate`.
+template <class R>
+class StreamStore : public Batch {
+ public:
+  using Result = stored_t<R>;
+  using Item = Outcome<R>;
+
+  StreamStore(Terms terms, Window window, bool ordered)
+      : Batch(terms), window_(window), ordered_(ordered) {}
+
+  // -- for the core ----------------------------------------------------------------------------
+
+  [[nodiscard]] std::size_t next_chunk() override {
+    {
+      std::lock_guard lock(mutex_);
+      if (abandoned() || input_ended()) return 0;
+      if (!wants_no_more_) {
+        if (unbounded_) return window_.chunk;
+        if (pulled() - taken_ <= window_.items - window_.chunk) return window_.chunk;
+        waits_for_room_ = true;
+        return 0;
+      }
+    }
+    end_input(nullptr);
+    return 0;
+  }
+
+  void store(std::size_t index, Result&& value) noexcept {
+    put(index, std::move(value));
+    settled(1);
+  }
+  void put(std::size_t index, Result&& value) noexcept {
+    try {
+      if constexpr (std::is_void_v<R>) {
+        put_item(index, Item::success(index));
+      } else {
+        put_item(index, Item::success(index, std::move(value)));
+      }
+    } catch (...) {
+      put_error(index, std::current_exception());
+    }
+  }
+  void put_error(std::size_t index, std::exception_ptr error) noexcept override {
+    put_item(index, Item::failure(index, std::move(error)));
+  }
+
+  void pool_closed() noexcept override { open_window(); }
+
+  // -- for consumers ---------------------------------------------------------------------------
+
+  /// Takes the next item, its error included, into `item`; or the stream's own error into `error`:
+  /// that of the input once, that of the pool for ever. Never waits.
+  [[nodiscard]] Taken take(std::optional<Item>& item, std::exception_ptr& error) {
+    bool resume = false;
+    {
+      std::lock_guard lock(mutex_);
+      if (items_.empty() || !items_.front()) return take_end(error);
+      item = std::move(items_.front());
+      items_.pop_front();
+      ++taken_;
+      resume = waits_for_room_ && pulled() - taken_ <= window_.resume_at();
+      if (resume) waits_for_room_ = false;
+    }
+    if (resume) core_->room_appeared(*this);
+    return Taken::item;
+  }
+
+  /// Waits for the next of these. `nothing_yet`: `deadline` passed first. Throws `PoolError` in a
+  /// foreign process.
+  [[nodiscard]] Taken wait(std::optional<Item>& item, std::exception_ptr& error,
+                           Deadline deadline) {
+    core_->check_process();
+    Taken taken = take(item, error);
+    if (taken != Taken::nothing_yet) return taken;
+    core_->wait(*this, [&] { return (taken = take(item, error)) != Taken::nothing_yet; }, deadline);
+    return taken;
+  }
+
+  /// No consumer is left: what is there and what comes is discarded, while the rest of the input
+  /// still runs.
+  void drop() noexcept {
+    std::deque<std::optional<Item>> discarded;  // destroyed without the lock: user code
+    {
+      std::lock_guard lock(mutex_);
+      dropped_ = true;
+      discarded.swap(items_);
+    }
+    open_window();
+  }
+
+ private:
+  void put_item(std::size_t index, Item&& item) {
+    bool wake = false;
+    {
+      std::lock_guard lock(mutex_);
+      if (dropped_ || abandoned()) return;
+      if (ordered_) {
+        const std::size_t place = index - taken_;
+        while (items_.size() <= place) items_.emplace_back();
+        items_[place].emplace(std::move(item));
+        wake = place == 0;
+      } else {
+        items_.emplace_back(std::move(item));
+        wake = true;
+      }
+    }
+    if (wake) changed();
+  }
+
+  /// Called with the lock, when no item can be taken.
+  [[nodiscard]] Taken take_end(std::exception_ptr& error) {
+    if (abandoned()) {
+      error = overruling_error_;
+      return Taken::error;
+    }
+    if (!input_ended() || taken_ != pulled()) return Taken::nothing_yet;
+    if (input_error_ && !std::exchange(input_error_given_, true)) {
+      error = input_error_;
+      return Taken::error;
+    }
+    return Taken::end;
+  }
+
+  /// The pool was closed or the range dropped: nothing waits for a consumer any more.
+  void open_window() noexcept {
+    bool resume = false;
+    {
+      std::lock_guard lock(mutex_);
+      (window_.only_this ? wants_no_more_ : unbounded_) = true;
+      resume = (waits_for_room_ || wants_no_more_) && !abandoned() && !input_ended();
+      waits_for_room_ = false;
+    }
+    if (resume) core_->room_appeared(*this);
+  }
+
+  const Window window_;
+  const bool ordered_;
+
+  // Guarded by mutex_.
+  std::deque<std::optional<Item>>
+      items_;  // ordered: the reorder buffer, its front is item `taken_`
+  std::size_t taken_ = 0;
+  bool waits_for_room_ = false;
+  bool unbounded_ = false;
+  bool wants_no_more_ = false;
+  bool dropped_ = false;
+  bool input_error_given_ = false;
+};
+
+}  // namespace libpool::detail
