@@ -59,7 +59,7 @@ struct Adapter<std::basic_string<Char, Traits, Allocator>> {
   }
   static void load_into(Decoder& decoder, String& string) {
     string.resize(open_block<Char>(decoder));
-    load_bits(decoder, string.data(), string.size());
+    load_bits(decoder.in, string.data(), string.size());
   }
 };
 
@@ -116,7 +116,7 @@ struct Adapter<std::vector<T, Allocator>> {
     vector.clear();
     if constexpr (Bits<T> && std::is_default_constructible_v<T>) {
       vector.resize(open_block<T>(decoder));
-      load_bits(decoder, vector.data(), vector.size());
+      load_bits(decoder.in, vector.data(), vector.size());
     } else if constexpr (Bits<T>) {
       const std::size_t count = open_block<T>(decoder);
       vector.reserve(count);

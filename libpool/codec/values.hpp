@@ -7,10 +7,10 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -65,10 +65,19 @@ void check_bits(const std::byte* bytes, std::size_t count) {
 
 /// Copies `count` values, then checks the copy: the payload is read once.
 template <class T>
-void load_bits(Decoder& decoder, T* values, std::size_t count) {
+void load_bits(PayloadReader& in, T* values, std::size_t count) {
   if (count == 0) return;
-  decoder.in.read(static_cast<void*>(values), count * sizeof(T));
+  in.read(static_cast<void*>(values), count * sizeof(T));
   check_bits<T>(reinterpret_cast<const std::byte*>(values), count * sizeof(T));
+}
+
+/// Bits of a type without a default constructor, such as a closure.
+template <class T>
+T load_copied(PayloadReader& in) {
+  alignas(T) std::byte storage[sizeof(T)];
+  in.read(storage, sizeof storage);
+  check_bits<T>(storage, sizeof storage);
+  return std::move(*std::launder(reinterpret_cast<T*>(storage)));
 }
 
 // -- classes with a serialize of their own ----------------------------------------------------------
@@ -141,7 +150,7 @@ T load_fields(Decoder& decoder, std::index_sequence<I...>) {
 template <class T>
 void load_into(Decoder& decoder, T& value) {
   if constexpr (Bits<T>) {
-    load_bits(decoder, std::addressof(value), 1);
+    load_bits(decoder.in, std::addressof(value), 1);
   } else if constexpr (ConstructedByBoost<T>) {
     T made = load<T>(decoder);
     value = std::move(made);
@@ -178,10 +187,7 @@ T load(Decoder& decoder) {
     load_into(decoder, value);
     return value;
   } else if constexpr (Bits<T>) {
-    std::array<std::byte, sizeof(T)> bytes;
-    decoder.in.read(bytes.data(), bytes.size());
-    check_bits<T>(bytes.data(), bytes.size());
-    return std::bit_cast<T>(bytes);
+    return load_copied<T>(decoder.in);
   } else {
     const Depth depth = decoder.deeper();
     if constexpr (Adapted<T>) {
@@ -253,7 +259,7 @@ struct Adapter<boost::serialization::array_wrapper<T>> {
   }
   static void load_into(Decoder& decoder, const boost::serialization::array_wrapper<T>& array) {
     if constexpr (Bits<Value>) {
-      load_bits(decoder, array.address(), array.count());
+      load_bits(decoder.in, array.address(), array.count());
     } else {
       for (std::size_t i = 0; i < array.count(); ++i) decoder.archive() >> array.address()[i];
     }

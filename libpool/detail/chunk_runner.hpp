@@ -1,0 +1,143 @@
+/// The typed half of a chunk's run: decode the items, call the user's function, encode its results.
+///
+/// Runs in a worker, between the task runner, which implements `ChunkContext`, and the function; a
+/// function token names it. A death here is blamed on the item that the context was told of last.
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <cxxabi.h>
+
+#include <libpool/codec/codec.hpp>
+#include <libpool/codec/type_name.hpp>
+#include <libpool/detail/callable.hpp>
+#include <libpool/detail/chunk_context.hpp>
+#include <libpool/detail/task_callable.hpp>
+#include <libpool/errors.hpp>
+
+namespace libpool::detail {
+
+/// The view that parameter I of F shows of an argument that travels as A, decoded in place; void if it
+/// is no such parameter.
+template <class A, class Parameter>
+struct ViewOf {
+  using type = void;
+};
+template <class T>
+  requires(codec::PayloadView<std::span<const T>> && !std::is_same_v<T, bool>)
+struct ViewOf<std::vector<T>, std::span<const T>> {
+  using type = std::span<const T>;
+};
+template <class Char>
+struct ViewOf<std::basic_string<Char>, std::basic_string_view<Char>> {
+  using type = std::basic_string_view<Char>;
+};
+
+/// One argument in a worker: decoded when made, given to the function as it wants it.
+template <class A, class Received, class View>
+class HeldArgument {
+ public:
+  explicit HeldArgument(codec::PayloadReader& in) : value_(codec::decode<A>(in)) {}
+  Received give() { return static_cast<Received>(value_); }
+
+ private:
+  A value_;
+};
+template <class A, class Received, class View>
+  requires codec::PayloadView<View>
+class HeldArgument<A, Received, View> {
+ public:
+  explicit HeldArgument(codec::PayloadReader& in) : view_(codec::decode_view<View>(in)) {}
+  View give() { return view_; }
+
+ private:
+  View view_;
+};
+
+template <class F, std::size_t I, class Arguments, class Received>
+struct HeldAt {
+  using A = std::tuple_element_t<I, Arguments>;
+  template <class Parameters>
+  struct Parameter {
+    using type = void;
+  };
+  template <class... P>
+    requires(I < sizeof...(P))
+  struct Parameter<std::tuple<P...>> {
+    using type = std::remove_cvref_t<std::tuple_element_t<I, std::tuple<P...>>>;
+  };
+  using View = typename ViewOf<A, typename Parameter<callable_parameters<F>>::type>::type;
+  using type = HeldArgument<A, std::tuple_element_t<I, Received>, View>;
+};
+
+/// Decodes the arguments from left to right, each where it stays until the call is over, then calls.
+template <class Call, class... Held>
+void hold_and_call(codec::PayloadReader&, const Call& call, codec::Types<>, Held&... held) {
+  call(held...);
+}
+template <class Call, class First, class... Rest, class... Held>
+void hold_and_call(codec::PayloadReader& in, const Call& call, codec::Types<First, Rest...>,
+                   Held&... held) {
+  First first(in);
+  hold_and_call(in, call, codec::Types<Rest...>{}, held..., first);
+}
+
+/// Decodes, calls, encodes. What it throws is the item's outcome.
+template <class F, class Arguments, class Received>
+void run_item(typename TaskCall<F, Received>::Callee f, ChunkContext& context) {
+  codec::PayloadReader in = context.item();
+  const auto call = [&](auto&... argument) {
+    if (in.remaining() != 0) {
+      throw SerializationError("bytes follow the encoded arguments", codec::type_name<Arguments>());
+    }
+    context.begin_run();
+    using Result = typename TaskCall<F, Received>::Result;
+    if constexpr (std::is_void_v<Result>) {
+      std::invoke(f, argument.give()...);
+      (void)context.result();
+    } else {
+      const Result result = std::invoke(f, argument.give()...);
+      codec::encode(context.result(), result);
+    }
+    context.publish();
+  };
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    hold_and_call(in, call, codec::Types<typename HeldAt<F, I, Arguments, Received>::type...>{});
+  }(std::make_index_sequence<std::tuple_size_v<Arguments>>{});
+}
+
+/// Runs the items of one chunk; the function that `TypedChunkCodec::runner` names. Never throws.
+template <class F, class Arguments, class Received>
+void run_chunk(ChunkContext& context) {
+  std::optional<F> f;
+  try {
+    codec::PayloadReader in = context.call();
+    f.emplace(decode_callable<F>(in, context.modules()));
+  } catch (abi::__forced_unwind&) {
+    context.leave_thread();
+  } catch (...) {
+    context.fail_all(std::current_exception());
+    return;
+  }
+  while (context.next()) {
+    try {
+      run_item<F, Arguments, Received>(*f, context);
+    } catch (abi::__forced_unwind&) {
+      context.leave_thread();
+    } catch (...) {
+      context.fail(std::current_exception());
+    }
+  }
+}
+
+}  // namespace libpool::detail

@@ -1,0 +1,263 @@
+/// The typed half of a process batch: how its function, items and results become bytes and come back.
+///
+/// Runs in the parent, between the input (`source.hpp`) and the core. Its twin in the workers is
+/// `run_chunk` (`chunk_runner.hpp`). A worker's death never interrupts it.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <span>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include <cxxabi.h>
+
+#include <libpool/codec/codec.hpp>
+#include <libpool/codec/type_name.hpp>
+#include <libpool/detail/callable.hpp>
+#include <libpool/detail/chunk_codec.hpp>
+#include <libpool/detail/chunk_runner.hpp>
+#include <libpool/detail/task_callable.hpp>
+#include <libpool/errors.hpp>
+
+namespace libpool::detail {
+
+// -- the layout of an item ---------------------------------------------------------------------------
+
+/// Bytes of each item where all arguments are copied as bits, side by side; else zero.
+template <class Arguments>
+inline constexpr std::uint32_t item_stride = 0;
+template <class... A>
+  requires(sizeof...(A) > 0 && (codec::Bits<A> && ...) &&
+           (sizeof(A) + ...) <= std::numeric_limits<std::uint32_t>::max())
+inline constexpr std::uint32_t item_stride<std::tuple<A...>> =
+    static_cast<std::uint32_t>((sizeof(A) + ...));
+
+/// A source whose items lie in memory as they lie in a payload.
+template <class Source>
+concept EncodedInBulk = item_stride<typename Source::Arguments> != 0 &&
+                        std::tuple_size_v<typename Source::Arguments> == 1 &&
+                        requires(Source& source) {
+                          {
+                            source.contiguous()
+                          } -> std::same_as<
+                              std::span<const std::tuple_element_t<0, typename Source::Arguments>>>;
+                        };
+
+/// Appends one item. Throws `SerializationError` or what the writer throws.
+template <class Arguments, class... A>
+void encode_item(codec::ContiguousWriter& out, const A&... arguments) {
+  if constexpr (item_stride<Arguments> != 0) {
+    (codec::encode(out, arguments), ...);
+  } else {
+    const std::size_t length_at = out.position();
+    const std::uint64_t unknown = 0;
+    out.write(&unknown, sizeof unknown);
+    const std::size_t begin = out.position();
+    (codec::encode(out, arguments), ...);
+    out.patch(length_at, out.position() - begin);
+    out.align(8);
+  }
+}
+
+// -- the parent's side -------------------------------------------------------------------------------
+
+/// Encodes the chunks of one batch and decodes its results. Members as in `ChunkCodec`.
+template <class F, class Source, class Store>
+class TypedChunkCodec final : public ChunkCodec {
+ public:
+  using Arguments = typename Source::Arguments;
+  using Result = typename Store::Result;
+
+  /// Throws `PoolError` if `f`, or this template's code, lies in a module that workers do not have. `modules` must
+  /// outlive the codec.
+  TypedChunkCodec(F f, Source source, std::shared_ptr<Store> store, const codec::ModuleMap& modules)
+      : f_(std::move(f)), source_(std::move(source)), store_(std::move(store)), modules_(modules) {
+    constexpr ChunkRunner runner = &run_chunk<F, Arguments, typename Source::Received>;
+    runner_ = modules.token_of(reinterpret_cast<const void*>(runner));
+    check_loaded(f_, modules);
+  }
+
+  [[nodiscard]] codec::FunctionToken runner() const noexcept override { return runner_; }
+
+  [[nodiscard]] std::uint32_t item_stride() const noexcept override {
+    return detail::item_stride<Arguments>;
+  }
+
+  void encode_call(codec::ContiguousWriter& out) override { encode_callable(out, f_, modules_); }
+
+  [[nodiscard]] Pulled encode(std::size_t limit, codec::ContiguousWriter& out) override {
+    if constexpr (EncodedInBulk<Source>) {
+      return encode_in_bulk(limit, out);
+    } else {
+      return encode_one_by_one(limit, out);
+    }
+  }
+
+  bool decode(std::size_t index, codec::PayloadReader result) noexcept override {
+    try {
+      if constexpr (std::is_same_v<Result, std::monostate>) {
+        check_end<Result>(result);
+        store_->store(index, Result{});
+      } else {
+        Result value = codec::decode<Result>(result);
+        check_end<Result>(result);
+        store_->store(index, std::move(value));
+      }
+      return true;
+    } catch (...) {
+      store_->fail(index, std::current_exception());
+      return false;
+    }
+  }
+
+ private:
+  template <class T>
+  static void check_end(const codec::PayloadReader& in) {
+    if (in.remaining() == 0) return;
+    throw SerializationError("bytes follow the encoded value", codec::type_name<T>());
+  }
+
+  Pulled encode_in_bulk(std::size_t limit, codec::ContiguousWriter& out) {
+    std::span<const std::tuple_element_t<0, Arguments>> left;
+    try {
+      left = source_.contiguous();
+    } catch (abi::__forced_unwind&) {
+      throw;
+    } catch (...) {
+      return {0, Pull::input_threw, std::current_exception()};
+    }
+    const std::size_t items = std::min(limit, left.size());
+    out.write(static_cast<const void*>(left.data()), left.first(items).size_bytes());
+    source_.skip(items);
+    return {items, items == left.size() ? Pull::ended : Pull::more};
+  }
+
+  Pulled encode_one_by_one(std::size_t limit, codec::ContiguousWriter& out) {
+    for (std::size_t items = 0; items < limit; ++items) {
+      const std::size_t begin = out.position();
+      std::exception_ptr failed = nullptr;
+      try {
+        const bool more =
+            source_.next([&](const auto&... argument) { failed = try_encode(out, argument...); });
+        if (!more) return {items, Pull::ended};
+      } catch (abi::__forced_unwind&) {
+        throw;
+      } catch (...) {
+        out.rewind(begin);
+        return {items, Pull::input_threw, std::current_exception()};
+      }
+      if (failed != nullptr) {
+        out.rewind(begin);
+        return {items, Pull::item_failed, failed};
+      }
+    }
+    return {limit, Pull::more};
+  }
+
+  /// What the codec or the writer throws must not be taken for what the input throws.
+  template <class... A>
+  static std::exception_ptr try_encode(codec::ContiguousWriter& out, const A&... arguments) {
+    try {
+      encode_item<Arguments>(out, arguments...);
+      return nullptr;
+    } catch (abi::__forced_unwind&) {
+      throw;
+    } catch (...) {
+      return encoding_error();
+    }
+  }
+  /// The exception being handled, as a `SerializationError`.
+  static std::exception_ptr encoding_error() {
+    try {
+      codec::throw_encoding_failed(typeid(Arguments));
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+
+  F f_;
+  Source source_;
+  const std::shared_ptr<Store> store_;
+  const codec::ModuleMap& modules_;
+  codec::FunctionToken runner_;
+};
+
+// -- what cannot be a process task -------------------------------------------------------------------
+
+/// Refuses, with a message, a type that cannot travel as an argument or a bound value.
+template <class A>
+consteval void check_argument() {
+  static_assert(!std::is_pointer_v<A> && !std::is_member_pointer_v<A>,
+                "libpool: an argument or a bound value is a raw pointer, which points nowhere in "
+                "another process: pass the value itself, or a std::unique_ptr or std::shared_ptr to it.");
+  static_assert(!is_reference_wrapper<A>,
+                "libpool: an argument or a bound value is a std::reference_wrapper, which refers to "
+                "nothing in another process: pass the value itself.");
+  static_assert(codec::OwnSerialize<A> || !codec::Referring<A> || std::is_pointer_v<A> ||
+                    std::is_member_pointer_v<A> || is_reference_wrapper<A>,
+                "libpool: an argument or a bound value is a view, whose elements stay behind in this "
+                "process: pass an owner such as std::vector or std::string (if the function's parameter is "
+                "a std::span<const T> or std::string_view, a vector or string is not copied for it).");
+  static_assert(codec::Serializable<A> || (codec::Referring<A> && !codec::OwnSerialize<A>),
+                "libpool: an argument or a bound value cannot travel to another process: give its class "
+                "a Boost.Serialization `serialize`, or make it trivially copyable, or an aggregate "
+                "(without bases, C arrays or bit-fields) of types that can travel.");
+}
+
+template <class... A>
+consteval void check_arguments(codec::Types<A...>) {
+  (check_argument<A>(), ...);
+}
+
+template <class P>
+struct PartialParts;
+template <class F, class... Bound>
+struct PartialParts<Partial<F, Bound...>> {
+  using Function = F;
+  using Values = codec::Types<Bound...>;
+};
+
+template <class F>
+consteval void check_function() {
+  if constexpr (is_partial<F>) {
+    check_function<typename PartialParts<F>::Function>();
+    check_arguments(typename PartialParts<F>::Values{});
+  } else {
+    static_assert(!std::is_member_pointer_v<F>,
+                  "libpool: ProcessPool takes no pointer to a member: wrap it in a captureless lambda, such as "
+                  "[](const C& c) { return c.member(); }.");
+    static_assert(callable_kind<F>() != CallableKind::refused || std::is_member_pointer_v<F>,
+                  "libpool: ProcessPool cannot send this function to a worker. It may be a function "
+                  "pointer, a captureless lambda or stateless function object, or one that is trivially "
+                  "copyable and of standard layout (capture by value: a reference would point into "
+                  "another process's past). Bind values of other types, such as std::string, with "
+                  "libpool::partial(f, values...), or give the function object a Boost.Serialization "
+                  "`serialize`. A std::function cannot travel: pass what it holds.");
+  }
+}
+
+/// Refuses, with messages that say what to do instead, what a process pool cannot run. What it cannot see: raw
+/// pointers inside captures and classes, which point nowhere in a worker.
+template <class F, class Source>
+constexpr void check_process_task() {
+  check_function<F>();
+  []<class... A>(std::type_identity<std::tuple<A...>>) {
+    check_arguments(codec::Types<A...>{});
+  }(std::type_identity<typename Source::Arguments>{});
+  using Result = source_result_t<F, Source>;
+  static_assert(std::is_void_v<Result> || std::is_same_v<Result, NotCallable> ||
+                    codec::Serializable<Result>,
+                "libpool: the function's result cannot travel back to this process: give its class a "
+                "Boost.Serialization `serialize`, or make it trivially copyable, or an aggregate (without "
+                "bases, C arrays or bit-fields) of types that can travel.");
+}
+
+}  // namespace libpool::detail
