@@ -33,4 +33,11 @@ struct PoolDescriptors {
   int doorbell = -1;  ///< write end of the non-blocking pipe that wakes the parent
 };
 
+/// Parent → worker, over the worker's socket, with the sealed memfd of a payload too large for the arena.
+struct OwnMemoryMessage {
+  std::uint64_t ticket = 0;  ///< of the chunk that the worker has claimed; it drops any other
+  std::uint64_t size = 0;    ///< bytes of the payload
+};
+static_assert(std::is_trivially_copyable_v<OwnMemoryMessage>);
+
 }  // namespace libpool::worker

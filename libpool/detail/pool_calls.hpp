@@ -27,7 +27,8 @@
 
 namespace libpool::detail {
 
-/// Throws `std::invalid_argument` for an option that no pool can obey.
+/// Throws `std::invalid_argument` for what no pool can obey.
+LIBPOOL_EXPORT void check_pool_arguments(std::size_t workers, const PoolOptions& options);
 LIBPOOL_EXPORT void check_size_option(const std::optional<std::size_t>& size, const char* name);
 LIBPOOL_EXPORT void check_timeout(std::chrono::nanoseconds timeout);
 
@@ -122,7 +123,8 @@ class PoolCalls {
   template <class F, class... A>
   auto apply(F&& f, A&&... arguments) -> apply_result_t<F, A&&...> {
     using R = apply_result_t<F, A&&...>;
-    auto store = start_apply<R>(std::forward<F>(f), {}, {}, std::forward<A>(arguments)...);
+    auto store = start_apply<R>(Feeding::by_caller, std::forward<F>(f), {}, {},
+                                std::forward<A>(arguments)...);
     return wait_for(*store);
   }
 
@@ -134,7 +136,8 @@ class PoolCalls {
   auto apply_async(F&& f, A&&... arguments) -> AsyncResult<apply_result_t<F, A&&...>> {
     using R = apply_result_t<F, A&&...>;
     return AsyncResult<R>(
-        start_apply<R>(std::forward<F>(f), {}, {}, std::forward<A>(arguments)...));
+        start_apply<R>(Feeding::at_submit, std::forward<F>(f), {}, {},
+                       std::forward<A>(arguments)...));
   }
 
   /// The same with options; the arguments are the tuple's elements, as rvalues.
@@ -146,7 +149,7 @@ class PoolCalls {
     return std::apply(
         [&](auto&... argument) {
           return AsyncResult<R>(start_apply<R>(
-              std::forward<F>(f), {.timeout = options.timeout, .retries = options.retries},
+              Feeding::at_submit, std::forward<F>(f), {.timeout = options.timeout, .retries = options.retries},
               {std::move(options.callback), std::move(options.error_callback)},
               static_cast<A&&>(argument)...));
         },
@@ -307,11 +310,11 @@ class PoolCalls {
   }
 
   template <class R, class F, class... A>
-  std::shared_ptr<SingleStore<R>> start_apply(F&& f, const ApplyTerms& terms,
+  std::shared_ptr<SingleStore<R>> start_apply(Feeding feeding, F&& f, const ApplyTerms& terms,
                                               Callbacks<R> callbacks, A&&... arguments) {
     check(terms);
     auto store = std::make_shared<SingleStore<R>>(
-        Batch::Terms{Feeding::at_submit, terms.timeout, terms.retries}, std::move(callbacks));
+        Batch::Terms{feeding, terms.timeout, terms.retries}, std::move(callbacks));
     start(std::forward<F>(f),
           ArgumentsSource<std::decay_t<F>, A&&...>(std::forward<A>(arguments)...), store);
     return store;

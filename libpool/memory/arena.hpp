@@ -1,7 +1,8 @@
 /// The arena of task payloads: a buddy allocator whose books are in the parent's private memory.
 ///
-/// Runs in the parent, the only process that allocates and frees; workers see the bytes and nothing else, so no death needs
-/// a repair here. Pages are kept for reuse: fresh ones cost more than the copy into them.
+/// Runs in the parent, the only process that allocates and frees; workers see the bytes and nothing
+/// else, so no death needs a repair here. Pages are kept for reuse: fresh ones cost more than the
+/// copy into them.
 #pragma once
 
 #include <cstddef>
@@ -23,12 +24,13 @@ class Arena {
  public:
   static constexpr std::size_t kSmallestBlock = 128;
 
-  /// At most `capacity` bytes (a power of two); the first `committed` (a power of two) are reserved already,
-  /// and `commit(offset, bytes)` reserves more, or returns false if there is no memory.
+  /// At most `capacity` bytes (a power of two); the first `committed` (a power of two) are reserved
+  /// already, and `commit(offset, bytes)` reserves more, or returns false if there is no memory.
   Arena(std::size_t capacity, std::size_t committed,
         std::function<bool(std::size_t, std::size_t)> commit);
 
-  /// A block of at least `bytes`, aligned to its size (to 128 at least). Nothing if the arena is full.
+  /// A block of at least `bytes`, aligned to its size (to 128 at least). Nothing if the arena is
+  /// full.
   [[nodiscard]] std::optional<Block> allocate(std::size_t bytes);
 
   /// Gives back the tail of a block beyond `bytes`; the block's size shrinks accordingly.
@@ -59,8 +61,9 @@ class Arena {
   std::size_t committed_;
   std::size_t used_ = 0;
   std::function<bool(std::size_t, std::size_t)> commit_;
-  std::vector<std::vector<std::uint32_t>> free_;  ///< by order: starts, in units of the smallest block
-  std::vector<Start> starts_;                     ///< by unit, up to `committed_`
+  std::vector<std::vector<std::uint32_t>>
+      free_;                   ///< by order: starts, in units of the smallest block
+  std::vector<Start> starts_;  ///< by unit, up to `committed_`
 };
 
 }  // namespace libpool::memory

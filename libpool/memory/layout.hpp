@@ -1,7 +1,8 @@
-/// What lies where in a pool's shared memory: pure arithmetic that parent and workers compute alike.
+/// What lies where in a pool's shared memory: pure arithmetic that parent and workers compute
+/// alike.
 ///
-/// Runs in the parent and in workers. Three segments: tasks (workers read), claims (all write), lanes (each worker
-/// maps its own). No death changes a layout.
+/// Runs in the parent and in workers. Three segments: tasks (workers read), claims (all write),
+/// lanes (each worker maps its own). No death changes a layout.
 #pragma once
 
 #include <cstddef>
@@ -74,7 +75,8 @@ class ClaimLayout {
   std::size_t slots_;
 };
 
-/// Lanes: for each worker a page for the header, then its ring; `stride` bytes apart, so that each can be mapped alone.
+/// Lanes: for each worker a page for the header, then its ring; `stride` bytes apart, so that each
+/// can be mapped alone.
 class LaneLayout {
  public:
   explicit constexpr LaneLayout(const worker::PoolDescription& pool) noexcept

@@ -16,13 +16,14 @@ using detail::system_calls;
 
 namespace {
 
-/// While one lives, the SIGXFSZ that comes with EFBIG where a file size limit is set stays away from this thread.
+/// While one lives, the SIGXFSZ that comes with EFBIG where a file size limit is set stays away
+/// from this thread.
 class WithoutFileSizeSignal {
  public:
   WithoutFileSizeSignal() noexcept {
     sigemptyset(&signals_);
     sigaddset(&signals_, SIGXFSZ);
-    (system_calls.sigmask)(SIG_BLOCK, &signals_, &before_);
+    system_calls.pthread_sigmask(SIG_BLOCK, &signals_, &before_);
   }
   ~WithoutFileSizeSignal() {
     if (sigismember(&before_, SIGXFSZ) == 0) {
@@ -32,7 +33,7 @@ class WithoutFileSizeSignal {
       }
       errno = error;
     }
-    (system_calls.sigmask)(SIG_SETMASK, &before_, nullptr);
+    system_calls.pthread_sigmask(SIG_SETMASK, &before_, nullptr);
   }
   WithoutFileSizeSignal(const WithoutFileSizeSignal&) = delete;
   WithoutFileSizeSignal& operator=(const WithoutFileSizeSignal&) = delete;

@@ -1,7 +1,7 @@
 /// Anonymous shared memory: memfds reserved page by page, mapped through Boost.Interprocess.
 ///
-/// Created by the parent, mapped again by workers. Nothing has a name, so whatever dies, the kernel frees all of it
-/// with the last process that maps it.
+/// Created by the parent, mapped again by workers. Nothing has a name, so whatever dies, the kernel
+/// frees all of it with the last process that maps it.
 #pragma once
 
 #include <boost/interprocess/mapped_region.hpp>
@@ -11,10 +11,12 @@
 
 namespace libpool::memory {
 
-/// A memfd. Memory is reserved before it is touched, so that a lack of it is an error here and never a SIGBUS later.
+/// A memfd. Memory is reserved before it is touched, so that a lack of it is an error here and
+/// never a SIGBUS later.
 class MemoryFile {
  public:
-  /// A file of `size` bytes of which none is reserved yet. Throws `std::system_error` (`memfd_create`, `ftruncate`).
+  /// A file of `size` bytes of which none is reserved yet. Throws `std::system_error`
+  /// (`memfd_create`, `ftruncate`).
   static MemoryFile create(const char* label, std::size_t size);
 
   /// Reserves the range. Throws `std::system_error` (`fallocate`).
@@ -36,13 +38,14 @@ class MemoryFile {
 
 enum class Access { read_only, read_write };
 
-/// Maps a range of the file of `fd` into this process. Throws `boost::interprocess::interprocess_exception`,
-/// turned into `std::system_error`.
+/// Maps a range of the file of `fd` into this process. Throws
+/// `boost::interprocess::interprocess_exception`, turned into `std::system_error`.
 [[nodiscard]] boost::interprocess::mapped_region map(int fd, std::size_t offset, std::size_t bytes,
                                                      Access access);
 
-/// Keeps the mapping out of processes forked from here on: in the parent, so that children cannot write through it despite
-/// the seal; in a worker, so that what a task forks cannot write after the worker's death.
+/// Keeps the mapping out of processes forked from here on: in the parent, so that children cannot
+/// write through it despite the seal; in a worker, so that what a task forks cannot write after the
+/// worker's death.
 void keep_from_children(const boost::interprocess::mapped_region& region);
 
 [[nodiscard]] inline std::byte* address(const boost::interprocess::mapped_region& region) noexcept {

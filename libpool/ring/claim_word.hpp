@@ -1,8 +1,9 @@
-/// The claim word of a task slot: one 64-bit word that says whether the slot holds a chunk, which, and whose it is.
+/// The claim word of a task slot: one 64-bit word that says whether the slot holds a chunk, which,
+/// and whose it is.
 ///
-/// The parent publishes, revokes and releases; a worker makes one transition only, the claim, which names
-/// the owner in the same instruction. So a death leaves a slot either unclaimed or claimed by the dead
-/// worker, and never "taken by somebody".
+/// The parent publishes, revokes and releases; a worker makes one transition only, the claim, which
+/// names the owner in the same instruction. So a death leaves a slot either unclaimed or claimed by
+/// the dead worker, and never "taken by somebody".
 #pragma once
 
 #include <atomic>
@@ -38,15 +39,16 @@ static_assert(kMaxWorkers <= 0x3FFF);
 class ClaimWord {
  public:
   /// Parent: free -> ready. Release: makes the descriptor and the payload, written before,
-  /// visible to the worker whose `claim` reads this. Seq_cst because the parent then looks for sleepers: see
-  /// `ParkWord`.
-  /// What was there is not asserted: a worker gone wild may have scribbled over a free word, which publishing mends.
+  /// visible to the worker whose `claim` reads this. Seq_cst because the parent then looks for
+  /// sleepers: see `ParkWord`. What was there is not asserted: a worker gone wild may have
+  /// scribbled over a free word, which publishing mends.
   void publish(std::uint64_t ticket) noexcept {
     word_.store(Claim{ticket, Claim::State::ready, 0}.pack(), std::memory_order_seq_cst);
   }
 
   /// Worker: ready -> claimed by `worker`. Returns the ticket, or nothing if there is none to have.
-  /// Seq_cst, a full barrier: what follows, a look at the stop word, is not done before it. Pairs with `publish`.
+  /// Seq_cst, a full barrier: what follows, a look at the stop word, is not done before it. Pairs
+  /// with `publish`.
   [[nodiscard]] std::optional<std::uint64_t> claim(std::uint32_t worker) noexcept {
     std::uint64_t seen = word_.load(std::memory_order_relaxed);
     Claim claim = Claim::unpack(seen);
@@ -69,8 +71,8 @@ class ClaimWord {
                                          std::memory_order_relaxed);
   }
 
-  /// Parent: claimed -> free, when every item of the chunk is settled or its owner is dead. The owner makes
-  /// no further transition, so a plain store cannot overwrite anybody's.
+  /// Parent: claimed -> free, when every item of the chunk is settled or its owner is dead. The
+  /// owner makes no further transition, so a plain store cannot overwrite anybody's.
   void release() noexcept { word_.store(0, std::memory_order_release); }
 
   /// Either side. Acquire: pairs with `claim`, whose owner it then names.

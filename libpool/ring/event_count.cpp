@@ -1,4 +1,5 @@
-/// Sleeping and waking with futexes that are shared between processes. Runs in workers and in the parent; see the header.
+/// Sleeping and waking with futexes that are shared between processes. Runs in workers and in the
+/// parent; see the header.
 #include <libpool/ring/event_count.hpp>
 
 #include <libpool/detail/system.hpp>
@@ -13,7 +14,8 @@ static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t) &&
 void ParkWord::sleep(State state) noexcept {
   const auto expected = static_cast<std::uint32_t>(state);
   const auto* word = reinterpret_cast<const std::uint32_t*>(&word_);
-  // Whatever ends the system call, only the parent's exchange ends the sleep. Acquire: pairs with `wake`.
+  // Whatever ends the system call, only the parent's exchange ends the sleep. Acquire: pairs with
+  // `wake`.
   while (word_.load(std::memory_order_acquire) == expected) {
     system_calls.futex_wait(word, expected, nullptr);
   }

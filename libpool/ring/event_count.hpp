@@ -1,9 +1,11 @@
-/// Sleeping until something changed, across processes: the park word of a worker and the doorbell of the parent.
+/// Sleeping until something changed, across processes: the park word of a worker and the doorbell
+/// of the parent.
 ///
-/// Both sides follow the same pattern: the sleeper says that it sleeps, then looks once more; the waker
-/// changes something, then looks for a sleeper. Both steps are sequentially consistent, so at least one of the two
-/// sees the other. A worker that dies asleep, or between being woken and looking, takes a wake with it: the parent
-/// wakes again at each burial. A worker that dies before it rings is announced by its death notice.
+/// Both sides follow the same pattern: the sleeper says that it sleeps, then looks once more; the
+/// waker changes something, then looks for a sleeper. Both steps are sequentially consistent, so at
+/// least one of the two sees the other. A worker that dies asleep, or between being woken and
+/// looking, takes a wake with it: the parent wakes again at each burial. A worker that dies before
+/// it rings is announced by its death notice.
 #pragma once
 
 #include <atomic>
@@ -21,8 +23,8 @@ class ParkWord {
     notified = 3,  ///< woken and not yet running
   };
 
-  /// Worker: announces sleep. The caller must look again at what it waits for, then `sleep` or `stay`.
-  /// Seq_cst: ordered before that look; pairs with the parent's look in `wake`.
+  /// Worker: announces sleep. The caller must look again at what it waits for, then `sleep` or
+  /// `stay`. Seq_cst: ordered before that look; pairs with the parent's look in `wake`.
   void announce(State state) noexcept {
     word_.store(static_cast<std::uint32_t>(state), std::memory_order_seq_cst);
   }
@@ -35,8 +37,9 @@ class ParkWord {
   /// Worker: sleeps until woken. Spurious returns of the kernel are absorbed here.
   void sleep(State state) noexcept;
 
-  /// Parent: wakes the worker if it sleeps for this reason; true if it did. Call after publishing what it waits
-  /// for. The exchange keeps a second call from waking the same sleeper twice, at the price of a system call.
+  /// Parent: wakes the worker if it sleeps for this reason; true if it did. Call after publishing
+  /// what it waits for. The exchange keeps a second call from waking the same sleeper twice, at the
+  /// price of a system call.
   bool wake(State state) noexcept;
 
   [[nodiscard]] State state() const noexcept {
@@ -50,17 +53,18 @@ class ParkWord {
   std::atomic<std::uint32_t> word_;
 };
 
-/// Whether the parent sleeps. In the task segment, which workers can only read, so that none can silence the others.
+/// Whether the parent sleeps. In the task segment, which workers can only read, so that none can
+/// silence the others.
 class WaitingWord {
  public:
-  /// Parent: announces sleep, with a number that no earlier sleep had. The caller must drain once more, then poll.
-  void announce() noexcept {
-    word_.store(++epoch_of_parent_ * 2 + 1, std::memory_order_seq_cst);
-  }
+  /// Parent: announces sleep, with a number that no earlier sleep had. The caller must drain once
+  /// more, then poll.
+  void announce() noexcept { word_.store(++epoch_of_parent_ * 2 + 1, std::memory_order_seq_cst); }
   /// Parent: awake.
   void clear() noexcept { word_.store(epoch_of_parent_ * 2, std::memory_order_relaxed); }
 
-  /// Worker: the number of the sleep to be ended, or zero. Call after publishing; seq_cst: ordered after it.
+  /// Worker: the number of the sleep to be ended, or zero. Call after publishing; seq_cst: ordered
+  /// after it.
   [[nodiscard]] std::uint32_t sleeping() const noexcept {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const std::uint32_t word = word_.load(std::memory_order_relaxed);
@@ -78,8 +82,8 @@ class Doorbell {
   Doorbell(const WaitingWord& waiting, int write_end) noexcept
       : waiting_(&waiting), write_end_(write_end) {}
 
-  /// Rings if the parent sleeps, once for each of its sleeps. A full pipe needs no ring: the parent is
-  /// woken already.
+  /// Rings if the parent sleeps, once for each of its sleeps. A full pipe needs no ring: the parent
+  /// is woken already.
   void ring() noexcept;
 
  private:

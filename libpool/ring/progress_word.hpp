@@ -1,7 +1,8 @@
 /// What a worker is doing now, in one 64-bit word of its result lane.
 ///
-/// Written by the worker alone, one store before each phase; read by the parent at any time and, after a
-/// death notice, for the last time. A death leaves the word naming the one item that was begun and not published, or none.
+/// Written by the worker alone, one store before each phase; read by the parent at any time and,
+/// after a death notice, for the last time. A death leaves the word naming the one item that was
+/// begun and not published, or none.
 #pragma once
 
 #include <atomic>
@@ -27,10 +28,14 @@ enum class Phase : std::uint8_t {
 
 [[nodiscard]] constexpr const char* describe(Phase phase) noexcept {
   switch (phase) {
-    case Phase::decode: return "decoding";
-    case Phase::run: return "running";
-    case Phase::encode: return "encoding the result of";
-    default: return "between items of";
+    case Phase::decode:
+      return "decoding";
+    case Phase::run:
+      return "running";
+    case Phase::encode:
+      return "encoding the result of";
+    default:
+      return "between items of";
   }
 }
 
@@ -62,12 +67,14 @@ struct Progress {
 /// The shared word.
 class ProgressWord {
  public:
-  /// Worker: names the phase before it begins. Release, so that whoever reads the word sees the outcomes
-  /// published before it; pairs with `read`.
-  void enter(Progress progress) noexcept { word_.store(progress.pack(), std::memory_order_release); }
+  /// Worker: names the phase before it begins. Release, so that whoever reads the word sees the
+  /// outcomes published before it; pairs with `read`.
+  void enter(Progress progress) noexcept {
+    word_.store(progress.pack(), std::memory_order_release);
+  }
 
-  /// Worker: the same, ordered against a following look at the stop word: either the worker sees the
-  /// stop or the parent, which stores the stop before it reads, sees this item begun.
+  /// Worker: the same, ordered against a following look at the stop word: either the worker sees
+  /// the stop or the parent, which stores the stop before it reads, sees this item begun.
   void enter_stoppable(Progress progress) noexcept {
     word_.store(progress.pack(), std::memory_order_seq_cst);
   }

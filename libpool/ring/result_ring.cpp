@@ -4,7 +4,8 @@
 #include <libpool/ring/result_ring.hpp>
 
 #include <algorithm>
-#include <cassert>
+
+#include <libpool/detail/system.hpp>
 
 namespace libpool::ring {
 
@@ -54,7 +55,8 @@ void ResultWriter::close_fragment(bool last) noexcept {
   header_.mark = record_mark(tail_);
   std::memcpy(begin_ - sizeof header_, &header_, sizeof header_);
   tail_ += sizeof header_ + padded(header_.bytes);
-  // Release: the bytes above are visible to whoever sees this tail; pairs with ResultReader::refresh.
+  // Release: the bytes above are visible to whoever sees this tail; pairs with
+  // ResultReader::refresh.
   lane_->tail.store(tail_, std::memory_order_release);
 }
 
@@ -124,6 +126,20 @@ void ResultReader::reset() noexcept {
   lane_->head.store(0, std::memory_order_relaxed);
   // Release: the fork server's message orders all of this before the next owner's start anyway.
   lane_->tail.store(0, std::memory_order_release);
+}
+
+void LaneClock::account() noexcept {
+  const std::uint64_t until = now();
+  lane_->busy.store(lane_->busy.load(std::memory_order_relaxed) + (until - since_),
+                    std::memory_order_relaxed);
+  since_ = until;
+}
+
+std::uint64_t LaneClock::now() noexcept {
+  timespec time{};
+  detail::system_calls.clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
+         static_cast<std::uint64_t>(time.tv_nsec);
 }
 
 }  // namespace libpool::ring

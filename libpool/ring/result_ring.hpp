@@ -1,8 +1,9 @@
 /// A worker's lane: its result ring, progress word and park word.
 ///
-/// One producer, the worker, in the only mapping that any worker has of it; one consumer, the parent. A record becomes
-/// visible by one store of `tail`, after all its bytes. A death before that store leaves nothing, after it everything; the
-/// parent drains the lane once more after the death notice, when nothing can change any more.
+/// One producer, the worker, in the only mapping that any worker has of it; one consumer, the
+/// parent. A record becomes visible by one store of `tail`, after all its bytes. A death before
+/// that store leaves nothing, after it everything; the parent drains the lane once more after the
+/// death notice, when nothing can change any more.
 #pragma once
 
 #include <atomic>
@@ -19,16 +20,17 @@
 namespace libpool::ring {
 
 enum class RecordKind : std::uint8_t {
-  value = 1,   ///< an encoded result
-  error = 2,   ///< an encoded exception; what came of a value before it is void
+  value = 1,         ///< an encoded result
+  error = 2,         ///< an encoded exception; what came of a value before it is void
   failed_start = 3,  ///< an encoded exception of the initializer; ticket and item are zero
 };
 
-/// In front of each record and each fragment of a long one. A record fills a multiple of `kRecordAlignment`.
+/// In front of each record and each fragment of a long one. A record fills a multiple of
+/// `kRecordAlignment`.
 struct RecordHeader {
-  std::uint32_t mark;   ///< `record_mark(position)`
-  std::uint8_t kind;    ///< RecordKind
-  std::uint8_t last;    ///< 1: the outcome is complete with this fragment
+  std::uint32_t mark;  ///< `record_mark(position)`
+  std::uint8_t kind;   ///< RecordKind
+  std::uint8_t last;   ///< 1: the outcome is complete with this fragment
   std::uint16_t zero;
   std::uint64_t ticket;
   std::uint32_t slot;
@@ -49,9 +51,10 @@ static_assert(std::is_trivially_copyable_v<RecordHeader>);
 struct LaneHeader {
   // Written by the worker.
   alignas(64) ProgressWord progress;
-  std::atomic<std::uint64_t> started;  ///< monotonic time in ns at which the current item began, in timed chunks
-  std::atomic<std::uint64_t> tail;     ///< bytes ever published
-  std::atomic<std::uint64_t> busy;     ///< ns spent on chunks
+  std::atomic<std::uint64_t>
+      started;  ///< monotonic time in ns at which the current item began, in timed chunks
+  std::atomic<std::uint64_t> tail;  ///< bytes ever published
+  std::atomic<std::uint64_t> busy;  ///< ns spent on chunks
   // Written by the parent.
   alignas(64) std::atomic<std::uint64_t> head;  ///< bytes ever consumed
   // Written by both.
@@ -60,8 +63,8 @@ struct LaneHeader {
 static_assert(sizeof(LaneHeader) == 192 && offsetof(LaneHeader, head) == 64);
 inline constexpr std::size_t kLaneHeaderBytes = 4096;  ///< a page, so that rings are page-aligned
 
-/// The worker's side: a writer that encodes straight into the ring. Values that do not fit are published in fragments,
-/// each as soon as the parent has made room for it. Not thread-safe.
+/// The worker's side: a writer that encodes straight into the ring. Values that do not fit are
+/// published in fragments, each as soon as the parent has made room for it. Not thread-safe.
 class ResultWriter final : public codec::PayloadWriter {
  public:
   ResultWriter(LaneHeader& lane, std::span<std::byte> ring, Doorbell doorbell) noexcept;
@@ -91,8 +94,8 @@ class ResultWriter final : public codec::PayloadWriter {
   std::uint64_t tail_ = 0;  ///< private copy: this side alone writes it
 };
 
-/// The parent's side. Trusts nothing: reads `tail` once, copies each header before it looks at it, and checks the copy.
-/// Not thread-safe: guarded by the core's mutex.
+/// The parent's side. Trusts nothing: reads `tail` once, copies each header before it looks at it,
+/// and checks the copy. Not thread-safe: guarded by the core's mutex.
 class ResultReader {
  public:
   ResultReader() = default;
@@ -103,8 +106,8 @@ class ResultReader {
   /// Takes notice of what has been published; false if `tail` is impossible.
   [[nodiscard]] bool refresh() noexcept;
 
-  /// The next record up to the tail last noticed. The header is a private copy; the payload lies in the ring, in
-  /// bounds, and may change under a hostile worker: copy it, then use it.
+  /// The next record up to the tail last noticed. The header is a private copy; the payload lies in
+  /// the ring, in bounds, and may change under a hostile worker: copy it, then use it.
   [[nodiscard]] Look look(RecordHeader& header, std::span<const std::byte>& payload) const noexcept;
 
   /// Goes on behind the record that `look` showed.
@@ -136,21 +139,28 @@ class ResultReader {
   std::uint64_t noticed_ = 0;  ///< tail as last read
 };
 
-/// The worker's account of itself in its lane, beside progress.
+/// The worker's account of its own time, in its lane. The parent uses it for statistics and,
+/// clamped to what it knows itself, for deadlines.
 class LaneClock {
  public:
   explicit LaneClock(LaneHeader& lane) noexcept : lane_(&lane) {}
-  /// Before `ProgressWord::enter_stoppable`, whose store makes it visible.
-  void item_starts(std::uint64_t now) noexcept {
-    lane_->started.store(now, std::memory_order_relaxed);
-  }
-  void add_busy(std::uint64_t nanoseconds) noexcept {
-    lane_->busy.store(lane_->busy.load(std::memory_order_relaxed) + nanoseconds,
-                      std::memory_order_relaxed);
-  }
+
+  /// An item of a timed chunk begins. Call before `ProgressWord::enter_stoppable`, whose store
+  /// makes it visible.
+  void item_starts() noexcept { lane_->started.store(now(), std::memory_order_relaxed); }
+
+  /// A chunk begins.
+  void chunk_starts() noexcept { since_ = now(); }
+
+  /// Adds the time since `chunk_starts` or the last call to the busy time.
+  void account() noexcept;
+
+  /// The monotonic clock, ns.
+  [[nodiscard]] static std::uint64_t now() noexcept;
 
  private:
   LaneHeader* lane_;
+  std::uint64_t since_ = 0;
 };
 
 }  // namespace libpool::ring

@@ -3,6 +3,7 @@
 /// `TaskPublisher` runs in the parent, `TaskClaimer` in a worker.
 #include <libpool/ring/task_ring.hpp>
 
+#include <algorithm>
 #include <cassert>
 
 namespace libpool::ring {
@@ -60,6 +61,11 @@ std::optional<TaskClaimer::Claimed> TaskClaimer::claim() noexcept {
     }
   }
   return std::nullopt;
+}
+
+bool TaskClaimer::anything_ready() const noexcept {
+  return std::any_of(claims_.begin(), claims_.end(),
+                     [](const ClaimWord& word) { return word.ready(); });
 }
 
 }  // namespace libpool::ring

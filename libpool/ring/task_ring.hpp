@@ -1,8 +1,8 @@
 /// The task ring: one ring of slots that the parent fills and all workers pull from.
 ///
-/// Neighbours: the feeder publishes here, worker loops claim here. A slot is a descriptor, which workers can only
-/// read, and a claim word. A death leaves a slot ready (somebody else claims it) or claimed by the dead
-/// worker (the parent buries it and publishes again what was not begun).
+/// Neighbours: the feeder publishes here, worker loops claim here. A slot is a descriptor, which
+/// workers can only read, and a claim word. A death leaves a slot ready (somebody else claims it)
+/// or claimed by the dead worker (the parent buries it and publishes again what was not begun).
 #pragma once
 
 #include <atomic>
@@ -18,17 +18,19 @@
 
 namespace libpool::ring {
 
-/// What a chunk is. Written by the parent before the slot is published, unchanged until it is released.
+/// What a chunk is. Written by the parent before the slot is published, unchanged until it is
+/// released.
 struct TaskDescriptor {
   std::uint64_t ticket;
-  std::uint64_t payload_offset;  ///< in the arena; `kOwnMemory` if the payload has memory of its own
-  std::uint64_t payload_size;    ///< bytes
-  std::uint64_t call_size;       ///< bytes of the encoded callable, from the start of the payload
-  std::uint64_t first_index;     ///< place in the batch of the payload's first item
-  std::uint32_t begin_item;      ///< items of the payload to run: from here
-  std::uint32_t end_item;        ///< up to, not including, here
-  std::uint32_t item_stride;     ///< bytes of each item, or zero for items with a length in front
-  std::uint32_t timed;           ///< 1: items have deadlines
+  std::uint64_t
+      payload_offset;          ///< in the arena; `kOwnMemory` if the payload has memory of its own
+  std::uint64_t payload_size;  ///< bytes
+  std::uint64_t call_size;     ///< bytes of the encoded callable, from the start of the payload
+  std::uint64_t first_index;   ///< place in the batch of the payload's first item
+  std::uint32_t begin_item;    ///< items of the payload to run: from here
+  std::uint32_t end_item;      ///< up to, not including, here
+  std::uint32_t item_stride;   ///< bytes of each item, or zero for items with a length in front
+  std::uint32_t timed;         ///< 1: items have deadlines
   codec::FunctionToken runner;
   std::uint64_t reserved[5];
 };
@@ -83,6 +85,9 @@ class TaskClaimer {
 
   /// Claims a chunk, about the oldest; nothing if none is ready.
   [[nodiscard]] std::optional<Claimed> claim() noexcept;
+
+  /// Whether a claim could succeed; the second look before a sleep.
+  [[nodiscard]] bool anything_ready() const noexcept;
 
   [[nodiscard]] const TaskDescriptor& descriptor(std::uint32_t slot) const noexcept {
     return descriptors_[slot];

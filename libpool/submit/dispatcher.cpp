@@ -48,6 +48,7 @@ bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
   descriptor.timed = chunk->job->batch->terms().timeout.count() != 0 ? 1 : 0;
   descriptor.runner = chunk->job->runner;
   if (chunk->payload.has_own_memory()) ++own_memory_;
+  timed_ += descriptor.timed;
   ++published_;
   slots_[slot] = std::move(chunk);
   publisher_.publish(slot, descriptor);
@@ -66,6 +67,7 @@ bool Dispatcher::claimed_by(std::uint32_t slot, std::uint32_t worker) const noex
 void Dispatcher::forget(Chunk& chunk) noexcept {
   --published_;
   if (chunk.payload.has_own_memory()) --own_memory_;
+  if (chunk.job->batch->terms().timeout.count() != 0) --timed_;
 }
 
 void Dispatcher::settle(std::uint32_t slot) {

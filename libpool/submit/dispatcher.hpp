@@ -1,7 +1,9 @@
-/// ④ → ⑤ The dispatcher: gives chunks their tickets, publishes them in the task ring and keeps them until they are settled.
+/// ④ → ⑤ The dispatcher: gives chunks their tickets, publishes them in the task ring and keeps them
+/// until they are settled.
 ///
-/// Runs in the parent under the core's mutex. Before it: the feeder; behind it: the workers' claims, the collector and
-/// burials, which all ask it for the chunk behind a slot. A worker's death leaves the chunk here, untouched.
+/// Runs in the parent under the core's mutex. Before it: the feeder; behind it: the workers'
+/// claims, the collector and burials, which all ask it for the chunk behind a slot. A worker's
+/// death leaves the chunk here, untouched.
 #pragma once
 
 #include <cstddef>
@@ -50,13 +52,14 @@ class Dispatcher {
   void drop_all();
 
   /// Calls `visit(slot, chunk, owner)` for each claimed chunk.
-  void visit_claimed(
-      const std::function<void(std::uint32_t, Chunk&, std::uint32_t)>& visit);
+  void visit_claimed(const std::function<void(std::uint32_t, Chunk&, std::uint32_t)>& visit);
 
   /// Calls `visit(chunk, owner)` for claimed chunks whose payload has memory of its own.
   void visit_own_memory(const std::function<void(Chunk&, std::uint32_t)>& visit);
 
   [[nodiscard]] bool anything_ready() const noexcept;
+  /// Whether a published chunk has deadlines.
+  [[nodiscard]] bool has_timed() const noexcept { return timed_ != 0; }
   [[nodiscard]] bool has_queue() const noexcept { return !queue_.empty(); }
   [[nodiscard]] std::size_t queued_chunks() const noexcept { return queue_.size(); }
   [[nodiscard]] std::size_t slots() const noexcept { return slots_.size(); }
@@ -78,6 +81,7 @@ class Dispatcher {
   std::vector<std::unique_ptr<Chunk>> slots_;  ///< by slot: what is published there
   std::size_t published_ = 0;
   std::size_t own_memory_ = 0;  ///< published chunks with memory of their own
+  std::size_t timed_ = 0;       ///< published chunks with deadlines
   std::uint64_t last_ticket_ = 0;
 };
 

@@ -23,8 +23,11 @@ std::exception_ptr encode_call(ChunkCodec& codec, TaskWriter& out) {
 void note(Fed& fed, const ChunkCodec::Pulled& pulled) {
   fed.pulled = pulled.items;
   switch (pulled.what) {
-    case ChunkCodec::Pull::more: break;
-    case ChunkCodec::Pull::ended: fed.ended = true; break;
+    case ChunkCodec::Pull::more:
+      break;
+    case ChunkCodec::Pull::ended:
+      fed.ended = true;
+      break;
     case ChunkCodec::Pull::input_threw:
       fed.ended = true;
       fed.input_error = pulled.error;
@@ -47,8 +50,7 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t first_index, std::size_t l
     TaskWriter out(memory, job->expected_bytes);
     const std::exception_ptr call_error = encode_call(*job->codec, out);
     const std::size_t call_size = out.position();
-    const auto pulled =
-        job->codec->encode(std::min<std::size_t>(limit, ring::kMaxChunkItems), out);
+    const auto pulled = job->codec->encode(std::min<std::size_t>(limit, ring::kMaxChunkItems), out);
     note(fed, pulled);
     if (call_error != nullptr) {
       fed.failed = fed.pulled;

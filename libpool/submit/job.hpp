@@ -1,7 +1,8 @@
 /// A process pool's books on one batch, and on each of its chunks until the last item is settled.
 ///
-/// Private memory of the parent, guarded by the core's mutex unless said otherwise. Outcomes are decided here: a chunk knows
-/// which of its items are settled whatever happens to the shared memory that mirrors it.
+/// Private memory of the parent, guarded by the core's mutex unless said otherwise. Outcomes are
+/// decided here: a chunk knows which of its items are settled whatever happens to the shared memory
+/// that mirrors it.
 #pragma once
 
 #include <chrono>
@@ -28,14 +29,15 @@ struct Job {
   std::size_t expected_bytes = 128;  ///< of the next chunk's payload, from the last one's
 
   // Guarded by the core's mutex.
-  std::size_t chunks = 0;     ///< encoded and not yet settled as a whole
-  std::size_t waiting = 0;    ///< of those, not yet published
-  std::size_t pulled = 0;     ///< items
-  std::size_t settled = 0;    ///< items whose outcome has been handed to the batch
+  std::size_t chunks = 0;   ///< encoded and not yet settled as a whole
+  std::size_t waiting = 0;  ///< of those, not yet published
+  std::size_t pulled = 0;   ///< items
+  std::size_t settled = 0;  ///< items whose outcome has been handed to the batch
   bool input_ended = false;
-  bool feeding = false;       ///< a thread pulls its input now, or is about to
-  bool feed_again = false;    ///< room appeared meanwhile
-  bool abandoned = false;     ///< cancelled, terminated or broken: nothing of it matters any more
+  bool feeding = false;     ///< a thread pulls its input now
+  bool feed_again = false;  ///< room appeared meanwhile
+  bool posted = false;      ///< a helper thread has been asked to feed it
+  bool abandoned = false;   ///< cancelled, terminated or broken: nothing of it matters any more
 
   [[nodiscard]] bool over() const noexcept {
     return !feeding && (abandoned || (input_ended && settled == pulled));
@@ -46,22 +48,24 @@ struct Job {
 struct Chunk {
   std::shared_ptr<Job> job;
   TaskPayload payload;
-  std::uint64_t call_size = 0;    ///< bytes of the encoded callable
-  std::size_t first_index = 0;    ///< place in the batch of item 0
-  std::uint32_t next = 0;         ///< the first item not settled; workers settle in order
+  std::uint64_t call_size = 0;  ///< bytes of the encoded callable
+  std::size_t first_index = 0;  ///< place in the batch of item 0
+  std::uint32_t next = 0;       ///< the first item not settled; workers settle in order
   std::uint32_t end = 0;
-  std::size_t attempts = 0;       ///< of item `next` that ended in a crash
+  std::size_t attempts = 0;  ///< of item `next` that ended in a crash
 
   // While it is published.
   std::uint64_t ticket = 0;
-  bool handed_over = false;       ///< its own memory has been sent to the worker that claimed it
-  std::uint64_t published_at = 0; ///< monotonic ns
-  std::vector<std::byte> partial; ///< fragments of item `next` so far
+  bool handed_over = false;        ///< its own memory has been sent to the worker that claimed it
+  std::uint64_t published_at = 0;  ///< monotonic ns
+  std::vector<std::byte> partial;  ///< fragments of item `next` so far
   ring::RecordKind partial_kind = ring::RecordKind::value;
-  bool oversized = false;         ///< item `next` passed the bound on results; the rest is skipped
+  bool oversized = false;  ///< item `next` passed the bound on results; the rest is skipped
 
   [[nodiscard]] bool settled() const noexcept { return next == end; }
-  [[nodiscard]] std::size_t index_of(std::uint32_t item) const noexcept { return first_index + item; }
+  [[nodiscard]] std::size_t index_of(std::uint32_t item) const noexcept {
+    return first_index + item;
+  }
 };
 
 }  // namespace libpool::submit

@@ -1,7 +1,9 @@
-/// Memory for task payloads: blocks of the shared arena, memory of their own for large ones, the heap while the arena is full.
+/// Memory for task payloads: blocks of the shared arena, memory of their own for large ones, the
+/// heap while the arena is full.
 ///
-/// Runs in the parent, on feeding threads while they encode and under the core's lock when chunks are settled. Only the parent
-/// allocates and frees, in private books, so a worker's death leaves nothing to repair.
+/// Runs in the parent, on feeding threads while they encode and under the core's lock when chunks
+/// are settled. Only the parent allocates and frees, in private books, so a worker's death leaves
+/// nothing to repair.
 #pragma once
 
 #include <atomic>
@@ -60,7 +62,8 @@ class TaskPayload {
 /// Thread-safe. Outlives all its payloads.
 class PayloadMemory {
  public:
-  /// `base` is the arena's start in this process; larger payloads than `largest_block` get memory of their own.
+  /// `base` is the arena's start in this process; larger payloads than `largest_block` get memory
+  /// of their own.
   PayloadMemory(std::byte* base, memory::Arena arena);
 
   /// Room for at least `bytes`. Throws `std::bad_alloc` or `std::system_error`.
@@ -76,9 +79,7 @@ class PayloadMemory {
   [[nodiscard]] bool bring_in(TaskPayload& payload);
 
   /// Bytes of all payloads alive.
-  [[nodiscard]] std::size_t in_flight() const noexcept {
-    return in_flight_.load();
-  }
+  [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_.load(); }
 
  private:
   friend class TaskPayload;

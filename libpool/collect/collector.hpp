@@ -1,0 +1,55 @@
+/// ⑨ The collector: drains result rings, checks every record and turns it into an outcome.
+///
+/// Runs in the parent under the core's mutex. Before it: the workers' result rings; behind it:
+/// `Deliveries`. After a death notice it drains the dead worker's ring a last time: what was
+/// published counts, whatever happened next.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <libpool/collect/deliveries.hpp>
+#include <libpool/ring/result_ring.hpp>
+#include <libpool/submit/dispatcher.hpp>
+
+namespace libpool::collect {
+
+/// Whose ring is drained.
+struct Producer {
+  std::uint32_t worker = 0;
+  pid_t pid = 0;
+  bool doomed = false;  ///< it is being killed for an item that has its outcome: late records of
+                        ///< that are no fault
+};
+
+/// Not thread-safe: guarded by the core's mutex.
+class Collector {
+ public:
+  Collector(submit::Dispatcher& dispatcher, std::size_t max_result_size)
+      : dispatcher_(dispatcher), max_result_size_(max_result_size) {}
+
+  struct Drained {
+    std::size_t outcomes = 0;  ///< items settled
+    bool anything = false;     ///< the ring was not empty
+    bool corrupt = false;      ///< the worker broke the protocol: kill and bury it, read no more
+    std::optional<std::vector<std::byte>> failed_start;  ///< what its initializer threw, encoded
+  };
+
+  /// Takes all that is published in the ring.
+  Drained drain(const Producer& producer, ring::ResultReader& reader, Deliveries& deliveries);
+
+ private:
+  bool accept(const Producer& producer, const ring::RecordHeader& header,
+              std::span<const std::byte> payload, Deliveries& deliveries, Drained& drained);
+  void settle(const Producer& producer, const ring::RecordHeader& header, submit::Chunk& chunk,
+              std::span<const std::byte> payload, Deliveries& deliveries);
+
+  submit::Dispatcher& dispatcher_;
+  std::size_t max_result_size_;
+};
+
+}  // namespace libpool::collect

@@ -1,0 +1,85 @@
+/// Outcomes on their way to their batches. Runs in the parent; see the header.
+#include <libpool/collect/deliveries.hpp>
+
+#include <libpool/codec/exception_codec.hpp>
+
+namespace libpool::collect {
+
+void Deliveries::push(const std::shared_ptr<submit::Job>& job, Item item) {
+  // Outcomes come in runs of one job, so that looking at the last one is nearly always enough.
+  if (jobs_.empty() || jobs_.back().job != job) jobs_.push_back({job, 0});
+  ++jobs_.back().items;
+  item.job = static_cast<std::uint32_t>(jobs_.size() - 1);
+  items_.push_back(item);
+}
+
+void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
+                     std::span<const std::byte> bytes, pid_t pid) {
+  // Payloads start at multiples of 16, as they did where they were written.
+  const std::size_t place = (bytes_.size() + 15) / 16 * 16;
+  bytes_.resize(place);
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  push(job, {index, place, bytes.size(), 0, pid, kind, false});
+}
+
+void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
+                     std::vector<std::byte> bytes, pid_t pid) {
+  buffers_.push_back(std::move(bytes));
+  push(job, {index, buffers_.size() - 1, buffers_.back().size(), 0, pid, kind, true});
+}
+
+void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
+                     std::exception_ptr error) {
+  exceptions_.push_back(std::move(error));
+  push(job, {index, exceptions_.size() - 1, 0, 0, 0, kind, false});
+}
+
+void Deliveries::deliver() noexcept {
+  for (const Item& item : items_) deliver(item);
+}
+
+void Deliveries::deliver(const Item& item) noexcept {
+  submit::Job& job = *jobs_[item.job].job;
+  if (item.kind == Kind::value || item.kind == Kind::error) {
+    const std::byte* from =
+        item.buffered ? buffers_[item.place].data() : bytes_.data() + item.place;
+    const codec::PayloadReader reader({from, item.size});
+    if (item.kind == Kind::error) {
+      ++tally_.failed;
+      job.batch->fail(item.index, codec::decode_exception(reader, item.pid, item.index));
+    } else if (job.codec->decode(item.index, reader)) {
+      ++tally_.succeeded;
+    } else {
+      ++tally_.failed;
+    }
+    if (item.buffered) buffers_[item.place] = {};  // a large one is not kept until the last
+    return;
+  }
+  auto& count = item.kind == Kind::crashed     ? tally_.crashed
+                : item.kind == Kind::timed_out ? tally_.timed_out
+                                               : tally_.failed;
+  ++count;
+  job.batch->fail(item.index, exceptions_[item.place]);
+}
+
+std::vector<std::shared_ptr<submit::Job>> Deliveries::account(Tally& tally) {
+  std::vector<std::shared_ptr<submit::Job>> concerned;
+  concerned.reserve(jobs_.size());
+  for (Share& share : jobs_) {
+    share.job->settled += share.items;
+    concerned.push_back(std::move(share.job));
+  }
+  tally.succeeded += tally_.succeeded;
+  tally.failed += tally_.failed;
+  tally.crashed += tally_.crashed;
+  tally.timed_out += tally_.timed_out;
+  tally_ = {};
+  items_.clear();
+  jobs_.clear();
+  bytes_.clear();
+  buffers_.clear();
+  exceptions_.clear();
+  return concerned;
+}
+
+}  // namespace libpool::collect

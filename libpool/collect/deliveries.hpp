@@ -1,0 +1,84 @@
+/// Outcomes on their way from the result rings to their batches, in the parent's private memory.
+///
+/// Runs in the parent: filled under the core's mutex with bytes that have been validated, then
+/// delivered without it, because decoding runs the user's code. A worker's death changes nothing
+/// here any more.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <libpool/submit/job.hpp>
+
+namespace libpool::collect {
+
+/// What became of items, counted.
+struct Tally {
+  std::uint64_t succeeded = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t crashed = 0;
+  std::uint64_t timed_out = 0;
+};
+
+/// Not thread-safe: owned by the thread that drives the pool.
+class Deliveries {
+ public:
+  enum class Kind : std::uint8_t {
+    value,      ///< bytes of an encoded result
+    error,      ///< bytes of an encoded exception
+    failed,     ///< an exception made in the parent
+    crashed,    ///< the same, for a worker's death
+    timed_out,  ///< the same, for a deadline
+  };
+
+  /// Copies the bytes, which another process can still change, before anybody looks at them.
+  void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
+           std::span<const std::byte> bytes, pid_t pid);
+  /// The same for bytes that are private already.
+  void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
+           std::vector<std::byte> bytes, pid_t pid);
+  void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
+           std::exception_ptr error);
+
+  [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
+
+  /// Decodes and hands over everything. Call without locks.
+  void deliver() noexcept;
+
+  /// After `deliver`, under the core's mutex: accounts for what was delivered and forgets it.
+  /// Returns the jobs concerned, whose last reference the caller must not drop under the mutex.
+  [[nodiscard]] std::vector<std::shared_ptr<submit::Job>> account(Tally& tally);
+
+ private:
+  struct Item {
+    std::size_t index;
+    std::size_t place;  ///< of the bytes, the buffer or the exception
+    std::size_t size;
+    std::uint32_t job;  ///< in jobs_
+    pid_t pid;
+    Kind kind;
+    bool buffered;  ///< the bytes are a buffer of their own
+  };
+  struct Share {
+    std::shared_ptr<submit::Job> job;
+    std::size_t items;
+  };
+
+  void push(const std::shared_ptr<submit::Job>& job, Item item);
+  void deliver(const Item& item) noexcept;
+
+  std::vector<Item> items_;
+  std::vector<Share> jobs_;
+  std::vector<std::byte> bytes_;
+  std::vector<std::vector<std::byte>> buffers_;
+  std::vector<std::exception_ptr> exceptions_;
+  Tally tally_;
+};
+
+}  // namespace libpool::collect

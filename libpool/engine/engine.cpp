@@ -1,0 +1,271 @@
+/// The driver's role: rounds, sleep, and handing the role on. Runs in the parent; see the header.
+#include <libpool/engine/engine.hpp>
+
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+
+#include <libpool/detail/process_identity.hpp>
+#include <libpool/detail/system.hpp>
+#include <libpool/errors.hpp>
+
+namespace libpool::engine {
+
+using detail::system_calls;
+
+namespace {
+
+/// Rounds that find nothing before the driver sleeps: a little longer than a short task takes,
+/// because to be woken costs more than that.
+constexpr int kRoundsBeforeSleep = 50;
+
+supervise::RestartPolicy restart_policy(const PoolOptions& options, std::size_t workers) {
+  return {options.restart_intensity.value_or(16 + 2 * workers), options.restart_period,
+          options.restart_backoff};
+}
+
+void empty(int fd) noexcept {
+  char bytes[512];
+  while (system_calls.read(fd, bytes, sizeof bytes) == static_cast<ssize_t>(sizeof bytes)) {
+  }
+}
+
+std::uint64_t nanoseconds(Clock::time_point time) noexcept {
+  return static_cast<std::uint64_t>(time.time_since_epoch().count());
+}
+
+}  // namespace
+
+Engine::Engine(const worker::PoolDescription& pool, const PoolOptions& options)
+    : process_(detail::process_identity()),
+      pool_(pool),
+      max_in_flight_(options.max_payload_in_flight),
+      segments_(pool),
+      memory_(segments_.arena_base(), segments_.arena()),
+      kicks_(detail::create_descriptor(
+          "eventfd", [] { return system_calls.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); })),
+      dispatcher_(segments_.publisher(), memory_),
+      collector_(dispatcher_, options.max_result_size),
+      supervisor_(supervise::ForkServer::start(pool, segments_.descriptors(), options.initializer),
+                  segments_.readers(), segments_.stops(), dispatcher_, collector_,
+                  restart_policy(options, pool.workers)),
+      helpers_(options.helper_threads) {
+  modules_ = &supervisor_.server().modules();
+  Lock lock(mutex_);
+  driving_ = true;
+  driver_ = std::this_thread::get_id();
+  supervisor_.start();
+  while (!supervisor_.all_reported() && broken_ == nullptr) {
+    if (!round(lock)) sleep(lock, std::nullopt);
+  }
+  driving_ = false;
+}
+
+Engine::~Engine() {
+  // The pool's destructor has terminated and joined. Payloads go before the memory that they lie
+  // in.
+  dispatcher_.drop_all();
+}
+
+void Engine::check_process() const {
+  if (detail::process_identity() != process_) {
+    throw PoolError("the pool belongs to another process");
+  }
+}
+
+bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) {
+  const std::shared_ptr<submit::Job> job =
+      batch.terms().feeding == detail::Feeding::by_caller ? find(batch) : nullptr;
+  if (job != nullptr) feed(job);
+  Lock lock(mutex_);
+  while (true) {
+    const std::uint64_t seen = generation_;
+    lock.unlock();
+    const bool is_ready = ready();
+    lock.lock();
+    if (is_ready) return true;
+    if (deadline && Clock::now() >= *deadline) return false;
+    if (generation_ != seen) continue;
+    if (!driving_) {
+      drive(lock, job, ready, deadline);
+      continue;
+    }
+    ++followers_;
+    if (deadline) {
+      changed_.wait_until(lock, *deadline);
+    } else {
+      changed_.wait(lock);
+    }
+    --followers_;
+    if (job != nullptr && may_feed(*job)) {
+      lock.unlock();
+      feed(job);
+      lock.lock();
+    }
+  }
+}
+
+/// Drives until `ready()` or the deadline, then gives the role up.
+void Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
+                   const std::function<bool()>& ready, Deadline deadline) {
+  driving_ = true;
+  driver_ = std::this_thread::get_id();
+  int idle_rounds = 0;
+  while (true) {
+    const bool busy = round(lock);
+    lock.unlock();
+    const bool done = ready();
+    lock.lock();
+    if (done || (deadline && Clock::now() >= *deadline)) break;
+    if (feeds != nullptr && may_feed(*feeds)) {
+      lock.unlock();
+      feed(feeds);
+      lock.lock();
+      continue;
+    }
+    idle_rounds = busy ? 0 : idle_rounds + 1;
+    if (idle_rounds > kRoundsBeforeSleep) {
+      sleep(lock, deadline);
+      idle_rounds = 0;
+    }
+  }
+  driving_ = false;
+  driver_ = {};
+  wake_followers(lock);
+}
+
+/// One round: what has happened is taken in, handed on, and answered. True if anything had.
+bool Engine::round(Lock& lock) {
+  const bool anything = supervisor_.pump(Clock::now(), deliveries_);
+  publish_and_wake();
+  if (!deliveries_.empty()) deliver(lock);
+  if (supervisor_.broken() != nullptr && broken_ == nullptr) break_pool(lock);
+  if (!starved_.empty()) feed_starved(lock);
+  return anything;
+}
+
+void Engine::publish_and_wake() {
+  std::size_t wakes = 0;
+  if (dispatcher_.has_queue()) wakes = dispatcher_.refill(nanoseconds(Clock::now()));
+  // A worker that died may have been woken for a chunk that it never claimed.
+  if (supervisor_.buried() && dispatcher_.anything_ready()) wakes = pool_.workers;
+  if (wakes != 0) supervisor_.wake_idle(wakes);
+}
+
+void Engine::deliver(Lock& lock) {
+  lock.unlock();
+  deliveries_.deliver();
+  lock.lock();
+  Jobs concerned = deliveries_.account(tally_);
+  for (const auto& job : concerned) forget_if_over(job);
+  ++generation_;
+  wake_followers(lock);
+  lock.unlock();
+  concerned
+      .clear();  // may be the last reference: then the user's destructors run, without our lock
+  lock.lock();
+}
+
+/// Sleeps until a worker rings, the fork server reports, somebody kicks, or it is time.
+void Engine::sleep(Lock& lock, Deadline deadline) {
+  ring::WaitingWord& waiting = segments_.waiting();
+  waiting.announce();
+  // The last look: what was published before the announcement brings no ring.
+  if (kicked_ || supervisor_.drain_all(deliveries_) || !deliveries_.empty()) {
+    waiting.clear();
+    kicked_ = false;
+    if (!deliveries_.empty()) deliver(lock);
+    return;
+  }
+  Deadline until = deadline;
+  if (const auto timer = supervisor_.next_timer(); timer && (!until || *timer < *until)) {
+    until = timer;
+  }
+  timespec pause{};
+  if (until) {
+    const auto left = std::max<std::int64_t>((*until - Clock::now()).count(), 0);
+    pause = {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
+  }
+  pollfd fds[] = {{segments_.doorbell(), POLLIN, 0},
+                  {kicks_.get(), POLLIN, 0},
+                  {supervisor_.server().channel(), POLLIN, 0},
+                  {supervisor_.server().process_fd(), POLLIN, 0}};
+  const nfds_t count = supervisor_.broken() != nullptr ? 2 : 4;  // a dead server's fire for ever
+  asleep_ = true;
+  lock.unlock();
+  system_calls.ppoll(fds, count, until ? &pause : nullptr, nullptr);
+  if ((fds[0].revents & POLLIN) != 0) empty(segments_.doorbell());
+  if ((fds[1].revents & POLLIN) != 0) empty(kicks_.get());
+  lock.lock();
+  asleep_ = false;
+  kicked_ = false;
+  waiting.clear();
+}
+
+void Engine::kick(const Lock&) noexcept {
+  if (!driving_ || driver_ == std::this_thread::get_id() || kicked_) return;
+  kicked_ = true;
+  if (!asleep_) return;
+  const std::uint64_t one = 1;
+  system_calls.write(kicks_.get(), &one, sizeof one);
+}
+
+void Engine::wake_followers(const Lock&) noexcept {
+  if (followers_ != 0) changed_.notify_all();
+}
+
+void Engine::notify() noexcept {
+  const Lock lock(mutex_);
+  ++generation_;
+  wake_followers(lock);
+  kick(lock);
+}
+
+/// The thread that drives while nobody blocks, for jobs that were submitted without waiting.
+void Engine::run_background() {
+  Lock lock(mutex_);
+  while (!background_stops_) {
+    if (unattended_ == 0 || driving_) {
+      ++followers_;
+      changed_.wait(lock);
+      --followers_;
+      continue;
+    }
+    drive(
+        lock, nullptr,
+        [this] {
+          const Lock look(mutex_);
+          return background_stops_ || unattended_ == 0;
+        },
+        std::nullopt);
+  }
+}
+
+void Engine::start_background() {
+  if (background_.joinable()) return;
+  // Signals are for the host's own threads to handle.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  system_calls.pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    background_ = std::thread([this] { run_background(); });
+  } catch (...) {
+    system_calls.pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw;
+  }
+  system_calls.pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Engine::stop_background() {
+  {
+    const Lock lock(mutex_);
+    background_stops_ = true;
+    wake_followers(lock);
+    kick(lock);
+  }
+  if (background_.joinable()) background_.join();
+}
+
+}  // namespace libpool::engine

@@ -1,0 +1,128 @@
+/// The engine of a process pool: jobs in, outcomes out, and whose thread turns the crank.
+///
+/// Runs in the parent. It owns the parts (dispatcher, collector, supervisor) and the one mutex that
+/// guards them. One thread at a time has the driver's role: a caller that blocks anyway, so that
+/// results cross no extra thread, or, when calls that do not block are pending, a thread of the
+/// engine's own. Whatever a worker's death changes is settled in a driver's round.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include <libpool/collect/collector.hpp>
+#include <libpool/collect/deliveries.hpp>
+#include <libpool/detail/helper_threads.hpp>
+#include <libpool/detail/process_core.hpp>
+#include <libpool/engine/segments.hpp>
+#include <libpool/submit/dispatcher.hpp>
+#include <libpool/submit/feeder.hpp>
+#include <libpool/submit/payload_memory.hpp>
+#include <libpool/supervise/supervisor.hpp>
+
+namespace libpool::engine {
+
+using detail::Batch;
+using detail::Clock;
+using detail::Deadline;
+
+class Engine final : public detail::ProcessCore {
+ public:
+  Engine(const worker::PoolDescription& pool, const PoolOptions& options);
+  ~Engine() override;
+
+  void submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkCodec> codec) override;
+  const codec::ModuleMap& modules() const noexcept override { return *modules_; }
+
+  bool wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) override;
+  void notify() noexcept override;
+  void room_appeared(Batch& batch) noexcept override;
+  bool cancel(Batch& batch) override;
+  void call_back(std::function<void()> callback) override { helpers_.post(std::move(callback)); }
+  void check_process() const override;
+  std::size_t size() const noexcept override { return pool_.workers; }
+  PoolStats stats() override;
+  void close() override;
+  void terminate() override;
+  void join() override;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  using Jobs = std::vector<std::shared_ptr<submit::Job>>;
+  enum class Stage : std::uint8_t { open, closed, terminated };
+
+  // Driving (engine.cpp). The functions with a Lock are called with it held and may let go of it
+  // meanwhile.
+  void drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
+             const std::function<bool()>& ready, Deadline deadline);
+  bool round(Lock& lock);
+  void publish_and_wake();
+  void deliver(Lock& lock);
+  void sleep(Lock& lock, Deadline deadline);
+  void kick(const Lock& lock) noexcept;
+  void wake_followers(const Lock& lock) noexcept;
+  void run_background();
+  void start_background();
+  void stop_background();
+
+  // Feeding (feeding.cpp).
+  void feed(const std::shared_ptr<submit::Job>& job);
+  bool feed_step(const std::shared_ptr<submit::Job>& job, Lock& lock);
+  void take_in(const std::shared_ptr<submit::Job>& job, submit::Fed fed, Lock& lock);
+  [[nodiscard]] bool may_feed(const submit::Job& job) const noexcept;
+  void feed_starved(Lock& lock);
+  void post_feeding(std::shared_ptr<submit::Job> job, Lock& lock);
+
+  // Jobs and ends (lifecycle.cpp).
+  [[nodiscard]] std::shared_ptr<submit::Job> find(const Batch& batch);
+  void refuse_new_work() const;
+  void forget_if_over(const std::shared_ptr<submit::Job>& job) noexcept;
+  void break_pool(Lock& lock);
+  void abandon(const Jobs& jobs, const std::exception_ptr& reason, bool at_once);
+  [[nodiscard]] Jobs all_jobs() const;
+  void wait_for_jobs();
+
+  // Immutable after construction.
+  const std::uint64_t process_;
+  const worker::PoolDescription pool_;
+  const std::size_t max_in_flight_;
+  const codec::ModuleMap* modules_ = nullptr;
+  Segments segments_;
+  submit::PayloadMemory memory_;
+  detail::FileDescriptor kicks_;  ///< eventfd that ends the driver's sleep
+
+  std::mutex mutex_;
+  // Guarded by mutex_.
+  submit::Dispatcher dispatcher_;
+  collect::Collector collector_;
+  supervise::Supervisor supervisor_;
+  std::unordered_map<const Batch*, std::shared_ptr<submit::Job>> jobs_;
+  Jobs starved_;  ///< jobs that could not be fed for lack of room in the pool
+  Stage stage_ = Stage::open;
+  std::exception_ptr broken_;
+  collect::Tally tally_;
+  std::uint64_t submitted_ = 0;
+  std::uint64_t cancelled_ = 0;
+  std::size_t unattended_ = 0;  ///< jobs that nobody blocks for: they need the background thread
+  bool driving_ = false;
+  std::thread::id driver_;
+  bool asleep_ = false;           ///< the driver polls
+  bool kicked_ = false;           ///< the driver is to look again before it sleeps
+  std::size_t followers_ = 0;     ///< threads that wait in `changed_`
+  std::uint64_t generation_ = 0;  ///< counts what followers look at
+  std::condition_variable changed_;
+  bool background_stops_ = false;
+
+  // Owned by the driver.
+  collect::Deliveries deliveries_;
+
+  std::mutex join_mutex_;   ///< one `join` at a time; taken before mutex_
+  bool joined_ = false;     ///< guarded by join_mutex_
+  std::thread background_;  ///< started under mutex_, joined under join_mutex_
+  detail::HelperThreads helpers_;
+};
+
+}  // namespace libpool::engine

@@ -1,0 +1,134 @@
+/// Feeding: from a batch's input to the dispatcher's queue, as far as there is room.
+///
+/// Runs in the parent, on the batch's feeding thread: the caller that blocks, the thread that
+/// submits, or a helper. Iterators and encoders of the user run without the engine's lock, so that
+/// a slow input delays nobody else.
+#include <libpool/engine/engine.hpp>
+
+namespace libpool::engine {
+
+using detail::Feeding;
+using submit::Job;
+
+namespace {
+
+/// Chunks of one job that wait behind the full ring: enough to refill it while the feeding thread
+/// wakes.
+constexpr std::size_t kWaitingChunks = 16;
+
+}  // namespace
+
+/// Whether the pool has room for another chunk of the job; whether the batch wants one is for
+/// `next_chunk`.
+bool Engine::may_feed(const Job& job) const noexcept {
+  if (job.input_ended || job.abandoned || job.feeding) return false;
+  if (job.batch->terms().feeding == Feeding::at_submit) return true;
+  return job.waiting < kWaitingChunks && memory_.in_flight() < max_in_flight_;
+}
+
+/// Feeds until there is no room or no more input, unless another thread does already.
+void Engine::feed(const std::shared_ptr<Job>& job) {
+  Lock lock(mutex_);
+  if (job->feeding) {
+    job->feed_again = true;
+    return;
+  }
+  while (may_feed(*job) && feed_step(job, lock)) {
+  }
+  if (!job->input_ended && !job->abandoned && !may_feed(*job)) starved_.push_back(job);
+  forget_if_over(job);
+  ++generation_;
+  wake_followers(lock);
+}
+
+/// Pulls and enqueues one chunk. False if the batch wants none now.
+bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) {
+  Batch& batch = *job->batch;
+  job->feeding = true;
+  job->feed_again = false;
+  lock.unlock();
+  const std::size_t limit = batch.next_chunk();
+  if (limit == 0) {
+    lock.lock();
+    job->feeding = false;
+    if (batch.input_ended() || batch.abandoned()) job->input_ended = true;
+    return job->feed_again;  // room appeared after the batch had said that there is none
+  }
+  take_in(job, submit::feed(job, batch.pulled(), limit, memory_), lock);
+  job->feeding = false;
+  return true;
+}
+
+/// Enqueues what was fed; called without the lock, returns with it.
+void Engine::take_in(const std::shared_ptr<Job>& job, submit::Fed fed, Lock& lock) {
+  Batch& batch = *job->batch;
+  batch.pulled(fed.pulled);
+  lock.lock();
+  job->pulled += fed.pulled;
+  submitted_ += fed.pulled;
+  if (fed.chunk != nullptr && !job->abandoned) {
+    ++job->chunks;
+    const bool timed = batch.terms().timeout.count() != 0;
+    dispatcher_.enqueue(std::move(fed.chunk));
+    publish_and_wake();
+    if (timed) kick(lock);  // a sleeping driver knows nothing of this chunk's deadlines
+  }
+  lock.unlock();
+  fed.chunk = nullptr;
+  for (std::size_t item = fed.pulled - fed.failed; item < fed.pulled; ++item) {
+    batch.fail(fed.first_index + item, fed.error);
+  }
+  if (fed.ended) batch.end_input(fed.input_error);
+  lock.lock();
+  job->settled += fed.failed;
+  tally_.failed += fed.failed;
+  if (fed.ended) job->input_ended = true;
+}
+
+void Engine::room_appeared(Batch& batch) noexcept {
+  Lock lock(mutex_);
+  const auto found = jobs_.find(&batch);
+  if (found == jobs_.end()) return;
+  const std::shared_ptr<Job> job = found->second;
+  if (job->feeding) {
+    job->feed_again = true;
+  } else if (job->batch->terms().feeding == Feeding::by_helper) {
+    post_feeding(job, lock);
+  }
+}
+
+/// Sees to it that jobs which had to pause for lack of room are fed again.
+void Engine::feed_starved(Lock& lock) {
+  Jobs fed;
+  std::erase_if(starved_, [&](const std::shared_ptr<Job>& job) {
+    const bool remove = job->input_ended || job->abandoned || may_feed(*job);
+    if (remove) fed.push_back(job);
+    return remove;
+  });
+  for (const auto& job : fed) {
+    if (!may_feed(*job)) continue;
+    if (job->batch->terms().feeding == Feeding::by_helper) {
+      post_feeding(job, lock);
+    } else {
+      wake_followers(lock);  // one of them is the caller that feeds it
+    }
+  }
+}
+
+/// Asks a helper thread to feed the job. Lets go of the lock, because the helper may be this thread
+/// itself.
+void Engine::post_feeding(std::shared_ptr<Job> job, Lock& lock) {
+  if (job->posted) return;
+  job->posted = true;
+  lock.unlock();
+  helpers_.post([this, job = std::move(job)] {
+    {
+      const Lock begins(mutex_);
+      job->posted = false;
+    }
+    feed(job);
+  });
+  lock.lock();
+}
+
+}  // namespace libpool::engine

@@ -1,0 +1,230 @@
+/// Jobs from submission to their end, and the ends of the pool: close, terminate, join, broken.
+///
+/// Runs in the parent. What ends a batch is said to the batch without the engine's lock, because
+/// callbacks and waiters follow from it. A pool that breaks gives every pending item an outcome
+/// before it refuses new work.
+#include <sys/types.h>
+
+#include <new>
+#include <stdexcept>
+
+#include <libpool/detail/process_identity.hpp>
+#include <libpool/engine/engine.hpp>
+#include <libpool/errors.hpp>
+
+namespace libpool::detail {
+
+std::shared_ptr<ProcessCore> ProcessCore::start(std::size_t workers, const PoolOptions& options) {
+  return std::make_shared<engine::Engine>(engine::describe(workers, options), options);
+}
+
+void end_pool(std::shared_ptr<ProcessCore> core) noexcept {
+  try {
+    core->check_process();
+  } catch (const PoolError&) {
+    // The reference is given up without its end: the core's threads do not exist here.
+    (void)new (std::nothrow) std::shared_ptr<ProcessCore>(std::move(core));
+    return;
+  }
+  core->terminate();
+  core->join();
+}
+
+}  // namespace libpool::detail
+
+namespace libpool::engine {
+
+using detail::Feeding;
+using submit::Job;
+
+void Engine::refuse_new_work() const {
+  if (broken_ != nullptr) std::rethrow_exception(broken_);
+  if (stage_ != Stage::open) throw PoolClosed();
+}
+
+void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkCodec> codec) {
+  check_process();
+  const Feeding feeding = batch->terms().feeding;
+  batch->attach(shared_from_this());
+  auto job = std::make_shared<Job>();
+  job->runner = codec->runner();
+  job->codec = std::move(codec);
+  job->batch = std::move(batch);
+  Lock lock(mutex_);
+  refuse_new_work();
+  if (feeding != Feeding::by_caller) start_background();
+  jobs_.emplace(job->batch.get(), job);
+  if (feeding == Feeding::by_caller) return;  // `wait` feeds it
+  ++unattended_;
+  if (feeding == Feeding::by_helper) {
+    post_feeding(job, lock);
+  } else {
+    lock.unlock();
+    feed(job);
+    lock.lock();
+  }
+  ++generation_;
+  wake_followers(lock);
+}
+
+std::shared_ptr<Job> Engine::find(const Batch& batch) {
+  const Lock lock(mutex_);
+  const auto found = jobs_.find(&batch);
+  return found == jobs_.end() ? nullptr : found->second;
+}
+
+/// The caller holds a reference to the job, so that nothing of the user's is destroyed under the
+/// lock.
+void Engine::forget_if_over(const std::shared_ptr<Job>& job) noexcept {
+  if (!job->over()) return;
+  const auto found = jobs_.find(job->batch.get());
+  if (found == jobs_.end() || found->second != job) return;
+  cancelled_ += job->pulled - job->settled;
+  if (job->batch->terms().feeding != Feeding::by_caller) --unattended_;
+  jobs_.erase(found);
+}
+
+bool Engine::cancel(Batch& batch) {
+  check_process();
+  if (!batch.abandon(std::make_exception_ptr(TaskCancelled()), false)) return false;
+  Lock lock(mutex_);
+  const auto found = jobs_.find(&batch);
+  if (found == jobs_.end()) return true;
+  const std::shared_ptr<Job> job = found->second;
+  job->abandoned = true;
+  dispatcher_.drop(*job);
+  // Stopping drains rings, which may hold outcomes of other jobs.
+  collect::Deliveries drained;
+  supervisor_.stop(*job, drained);
+  publish_and_wake();
+  lock.unlock();
+  drained.deliver();
+  lock.lock();
+  const Jobs concerned = drained.account(tally_);
+  for (const auto& other : concerned) forget_if_over(other);
+  forget_if_over(job);
+  ++generation_;
+  wake_followers(lock);
+  kick(lock);
+  lock.unlock();
+  return true;
+}
+
+PoolStats Engine::stats() {
+  check_process();
+  Lock lock(mutex_);
+  if (!driving_ && stage_ != Stage::terminated) {
+    // Nobody drives an idle pool: take notice of deaths now.
+    driving_ = true;
+    driver_ = std::this_thread::get_id();
+    round(lock);
+    driving_ = false;
+    wake_followers(lock);
+  }
+  const auto load = dispatcher_.load();
+  const auto& workers = supervisor_.tally();
+  return {submitted_,       tally_.succeeded, tally_.failed,   tally_.crashed,
+          tally_.timed_out, cancelled_,       workers.retried, workers.spawned,
+          workers.lost,     load.queued,      load.running,    supervisor_.workers()};
+}
+
+Engine::Jobs Engine::all_jobs() const {
+  Jobs jobs;
+  jobs.reserve(jobs_.size());
+  for (const auto& [batch, job] : jobs_) jobs.push_back(job);
+  return jobs;
+}
+
+/// Ends these jobs with this error. Call without the lock.
+void Engine::abandon(const Jobs& jobs, const std::exception_ptr& reason, bool at_once) {
+  for (const auto& job : jobs) job->batch->abandon(reason, at_once);
+  Lock lock(mutex_);
+  for (const auto& job : jobs) {
+    job->abandoned = true;
+    forget_if_over(job);
+  }
+  ++generation_;
+  wake_followers(lock);
+  kick(lock);
+}
+
+/// Workers cannot be started any more: every pending item gets its outcome now.
+void Engine::break_pool(Lock& lock) {
+  broken_ = std::make_exception_ptr(
+      PoolBroken("the pool is broken: its workers cannot be started", supervisor_.broken()));
+  supervisor_.kill_all();
+  const Jobs jobs = all_jobs();
+  const std::exception_ptr reason = broken_;
+  lock.unlock();
+  abandon(jobs, reason, false);
+  lock.lock();
+}
+
+void Engine::close() {
+  check_process();
+  Jobs jobs;
+  {
+    const Lock lock(mutex_);
+    if (stage_ != Stage::open) return;
+    stage_ = Stage::closed;
+    jobs = all_jobs();
+  }
+  for (const auto& job : jobs) {
+    job->batch->pool_closed();
+    room_appeared(*job->batch);
+  }
+}
+
+void Engine::terminate() {
+  check_process();
+  Jobs jobs;
+  {
+    const Lock lock(mutex_);
+    if (stage_ == Stage::terminated) return;
+    stage_ = Stage::terminated;
+    supervisor_.kill_all();
+    jobs = all_jobs();
+  }
+  abandon(jobs, std::make_exception_ptr(PoolTerminated()), true);
+}
+
+void Engine::join() {
+  check_process();
+  if (detail::in_callback_of(*this)) {
+    throw std::logic_error("libpool: a callback cannot join its own pool");
+  }
+  {
+    const Lock lock(mutex_);
+    if (stage_ == Stage::open) throw std::logic_error("libpool: join() of an open pool");
+  }
+  wait_for_jobs();
+  const std::lock_guard one_at_a_time(join_mutex_);
+  if (joined_) return;
+  stop_background();
+  {
+    const Lock lock(mutex_);
+    supervisor_.shut_down();
+  }
+  helpers_.stop();
+  joined_ = true;
+}
+
+/// Until every job is over, or the pool is terminated: then they are ending by themselves.
+void Engine::wait_for_jobs() {
+  const auto ready = [this] {
+    const Lock look(mutex_);
+    return jobs_.empty() || stage_ == Stage::terminated;
+  };
+  Lock lock(mutex_);
+  while (!jobs_.empty() && stage_ != Stage::terminated) {
+    if (!driving_) {
+      drive(lock, nullptr, ready, std::nullopt);
+      continue;
+    }
+    ++followers_;
+    changed_.wait(lock);
+    --followers_;
+  }
+}
+
+}  // namespace libpool::engine

@@ -1,0 +1,127 @@
+/// The shared memory of one pool. Runs in the parent; see the header.
+#include <libpool/engine/segments.hpp>
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <bit>
+#include <stdexcept>
+#include <system_error>
+
+#include <libpool/detail/system.hpp>
+
+namespace libpool::engine {
+
+namespace {
+
+/// Of the arena, reserved at the start; it doubles when it is full.
+constexpr std::size_t kFirstArena = std::size_t{128} << 10;
+
+constexpr std::size_t kSmallestArena = std::size_t{64} << 10;
+constexpr std::size_t kSmallestRing = 4096;
+constexpr std::size_t kLargest = std::size_t{1} << 40;
+
+void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(what);
+}
+
+}  // namespace
+
+worker::PoolDescription describe(std::size_t workers, const PoolOptions& options) {
+  require(workers != 0, "libpool: a pool needs at least one worker");
+  require(workers <= ring::kMaxWorkers, "libpool: a pool has at most 4096 workers");
+  require(options.max_tasks_per_child != std::size_t{0}, "libpool: max_tasks_per_child is zero");
+  require(options.task_slots != 0 && options.task_slots <= (std::size_t{1} << 20),
+          "libpool: task_slots is out of range");
+  require(options.task_memory != 0 && options.task_memory <= kLargest,
+          "libpool: task_memory is out of range");
+  require(options.result_ring != 0 && options.result_ring <= kLargest,
+          "libpool: result_ring is out of range");
+  require(options.window != std::size_t{0}, "libpool: window is zero");
+  require(options.helper_threads != 0, "libpool: helper_threads is zero");
+  worker::PoolDescription pool;
+  pool.workers = static_cast<std::uint32_t>(workers);
+  pool.task_slots =
+      static_cast<std::uint32_t>(std::bit_ceil(std::max(options.task_slots, 4 * workers)));
+  pool.task_memory = std::bit_ceil(std::max(options.task_memory, kSmallestArena));
+  pool.result_ring = std::bit_ceil(std::max(options.result_ring, kSmallestRing));
+  pool.memory_limit = options.memory_limit.value_or(UINT64_MAX);
+  pool.max_tasks = options.max_tasks_per_child.value_or(UINT64_MAX);
+  pool.core_dumps = options.core_dumps ? 1 : 0;
+  pool.host = detail::system_calls.getpid();
+  return pool;
+}
+
+Segments::Segments(const worker::PoolDescription& pool)
+    : pool_(pool),
+      task_layout_(pool),
+      claim_layout_(pool),
+      lane_layout_(pool),
+      tasks_(memory::MemoryFile::create("libpool-tasks", task_layout_.total())),
+      claims_(memory::MemoryFile::create("libpool-claims", claim_layout_.total())),
+      lanes_(memory::MemoryFile::create("libpool-lanes", lane_layout_.total())) {
+  using memory::Access;
+  tasks_.reserve(
+      0, task_layout_.arena_offset() + std::min<std::size_t>(kFirstArena, pool.task_memory));
+  claims_.reserve(0, claim_layout_.total());
+  lanes_.reserve(0, lane_layout_.total());
+  task_region_ = memory::map(tasks_.fd(), 0, task_layout_.total(), Access::read_write);
+  claim_region_ = memory::map(claims_.fd(), 0, claim_layout_.total(), Access::read_write);
+  lane_region_ = memory::map(lanes_.fd(), 0, lane_layout_.total(), Access::read_write);
+  for (const auto* region : {&task_region_, &claim_region_, &lane_region_}) {
+    memory::keep_from_children(*region);
+  }
+  // This process keeps its writable mapping; no other can make one.
+  tasks_.seal();
+  std::tie(doorbell_read_, doorbell_write_) = detail::create_descriptors(
+      "pipe2", [](int* ends) { return detail::system_calls.pipe2(ends, O_CLOEXEC | O_NONBLOCK); });
+}
+
+ring::WaitingWord& Segments::waiting() const noexcept {
+  return task_layout_.waiting(memory::address(task_region_));
+}
+
+std::span<ring::StopWord> Segments::stops() const noexcept {
+  return task_layout_.stops(memory::address(task_region_));
+}
+
+ring::TaskPublisher Segments::publisher() const {
+  return {task_layout_.descriptors(memory::address(task_region_)),
+          claim_layout_.claims(memory::address(claim_region_))};
+}
+
+std::vector<ring::ResultReader> Segments::readers() const {
+  std::vector<ring::ResultReader> readers;
+  readers.reserve(pool_.workers);
+  for (std::uint32_t worker = 0; worker < pool_.workers; ++worker) {
+    std::byte* lane = memory::address(lane_region_) + lane_layout_.offset(worker);
+    readers.emplace_back(lane_layout_.header(lane), lane_layout_.ring(lane));
+  }
+  return readers;
+}
+
+std::byte* Segments::arena_base() const noexcept {
+  return memory::address(task_region_) + task_layout_.arena_offset();
+}
+
+memory::Arena Segments::arena() {
+  return {pool_.task_memory, kFirstArena, [this](std::size_t offset, std::size_t bytes) {
+            try {
+              tasks_.reserve(task_layout_.arena_offset() + offset, bytes);
+              return true;
+            } catch (const std::system_error&) {
+              return false;  // payloads wait on the heap instead
+            }
+          }};
+}
+
+worker::PoolDescriptors Segments::descriptors() const noexcept {
+  worker::PoolDescriptors descriptors;
+  descriptors.tasks = tasks_.fd();
+  descriptors.claims = claims_.fd();
+  descriptors.lanes = lanes_.fd();
+  descriptors.doorbell = doorbell_write_.get();
+  return descriptors;
+}
+
+}  // namespace libpool::engine

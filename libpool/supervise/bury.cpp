@@ -1,0 +1,134 @@
+/// Burials: settling what a dead worker held.
+///
+/// Runs in the parent under the core's mutex, after the death notice, when nothing of the worker
+/// can change any more. The order matters: first the last drain, because what was published counts;
+/// then its claims; then its lane is reset for the next owner; then sleepers are woken, because the
+/// dead worker may have taken a wake with it (the core does, as part of the same round); then a
+/// replacement is started.
+#include <signal.h>
+
+#include <cstring>
+#include <string>
+
+#include <libpool/detail/system.hpp>
+#include <libpool/errors.hpp>
+#include <libpool/supervise/supervisor.hpp>
+
+namespace libpool::supervise {
+
+namespace {
+
+std::string describe(ExitStatus exit) {
+  if (exit.status) return "exited with status " + std::to_string(*exit.status);
+  const char* name = sigdescr_np(*exit.signal);
+  return "was killed by signal " + std::to_string(*exit.signal) + " (" +
+         (name != nullptr ? name : "unknown") + ")";
+}
+
+std::exception_ptr crash(const WorkerRecord& record, ExitStatus exit, const char* phase,
+                         std::size_t index) {
+  std::string what = "worker " + std::to_string(record.pid) + " " + describe(exit);
+  what += phase != nullptr ? std::string(" while ") + phase + " item " + std::to_string(index)
+                           : std::string(" before its first task");
+  return std::make_exception_ptr(WorkerCrashed(what, record.pid, exit.signal, exit.status, index));
+}
+
+}  // namespace
+
+void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
+                      collect::Deliveries& deliveries) {
+  WorkerRecord& record = workers_[worker];
+  buried_ = true;
+  drain(worker, deliveries);
+  const ring::Progress progress = record.reader.lane().progress.read();
+  const bool retired = progress.phase == ring::Phase::retired && exit.status == 0;
+  const bool never_claimed = progress.ticket == 0 && record.settled == 0;
+  settle_claims(worker, exit, deliveries);
+  if (!retired && !ending_) ++tally_.lost;
+  if (never_claimed && record.start_error == nullptr) {
+    record.start_error = crash(record, exit, nullptr, 0);
+  }
+  record.reader.reset();
+  stops_[worker].take_back();
+  record.pidfd.reset();
+  record.socket.reset();
+  record.state = State::absent;
+  record.doomed = record.corrupt = false;
+  replace(worker, never_claimed && !retired, now);
+  record.start_error = nullptr;
+}
+
+void Supervisor::settle_claims(std::uint32_t worker, ExitStatus exit,
+                               collect::Deliveries& deliveries) {
+  std::vector<std::uint32_t> slots;
+  dispatcher_.visit_claimed([&](std::uint32_t slot, submit::Chunk&, std::uint32_t owner) {
+    if (owner == worker) slots.push_back(slot);
+  });
+  const ring::Progress progress = workers_[worker].reader.lane().progress.read();
+  for (const std::uint32_t slot : slots) settle_claim(worker, exit, slot, progress, deliveries);
+}
+
+void Supervisor::settle_claim(std::uint32_t worker, ExitStatus exit, std::uint32_t slot,
+                              ring::Progress progress, collect::Deliveries& deliveries) {
+  const WorkerRecord& record = workers_[worker];
+  std::unique_ptr<submit::Chunk> chunk = dispatcher_.take(slot);
+  if (chunk->job->abandoned || chunk->settled()) {
+    --chunk->job->chunks;
+    return;
+  }
+  // Exactly one item can have been begun and not published. A doomed worker began nothing after the
+  // item that it was killed for, and that one has its outcome.
+  const bool blamed = !record.doomed && progress.begun() && progress.names(chunk->ticket) &&
+                      progress.item == chunk->next;
+  if (blamed) {
+    if (chunk->attempts < chunk->job->batch->terms().retries) {
+      ++chunk->attempts;
+      ++tally_.retried;
+    } else {
+      const std::size_t index = chunk->index_of(chunk->next);
+      deliveries.add(chunk->job, index, collect::Deliveries::Kind::crashed,
+                     crash(record, exit, ring::describe(progress.phase), index));
+      ++chunk->next;
+      chunk->attempts = 0;
+    }
+  }
+  if (chunk->settled()) {
+    --chunk->job->chunks;
+  } else {
+    dispatcher_.requeue(std::move(chunk));
+  }
+}
+
+/// A worker is gone, or was never there: starts another, now, later or never again.
+void Supervisor::replace(std::uint32_t worker, bool failed_start, Clock::time_point now) {
+  WorkerRecord& record = workers_[worker];
+  if (ending_ || broken_ != nullptr) return;
+  std::optional<Clock::time_point> when = now;
+  if (failed_start) when = policy_.failed(now);
+  if (!when) {
+    broken_ = record.start_error;
+    return;
+  }
+  record.respawn_at = when;
+  ++absent_;
+  wake_at(*when);
+}
+
+/// The fork server is dead, and so no worker can be replaced; the kernel kills those that are left
+/// with it.
+void Supervisor::lose_server(Clock::time_point now, collect::Deliveries& deliveries) {
+  broken_ = std::make_exception_ptr(PoolError("the fork server has died"));
+  for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
+    WorkerRecord& record = workers_[worker];
+    if (record.state != State::alive) {
+      record.state = State::absent;
+      continue;
+    }
+    kill(worker);
+    pollfd death{record.pidfd.get(), POLLIN, 0};
+    detail::retry_interrupted([&] { return detail::system_calls.poll(&death, 1, -1); });
+    bury(worker, {SIGKILL, std::nullopt}, now, deliveries);
+  }
+}
+
+}  // namespace libpool::supervise

@@ -1,0 +1,110 @@
+/// Deadlines and stops: killing a worker for one item, or for one job, without harm to anything
+/// else.
+///
+/// Runs in the parent under the core's mutex. A kill is preceded by a stop: the parent asks the
+/// worker to begin nothing more, then reads what it has begun. Either the worker is still at the
+/// item in question and will not go on to another, or it has moved on and is let go. Without the
+/// stop the kill could hit the next item.
+#include <algorithm>
+#include <string>
+
+#include <libpool/errors.hpp>
+#include <libpool/supervise/supervisor.hpp>
+
+namespace libpool::supervise {
+
+void Supervisor::check_deadlines(Clock::time_point now, collect::Deliveries& deliveries) {
+  if (!dispatcher_.has_timed()) return;
+  dispatcher_.visit_claimed([&](std::uint32_t slot, submit::Chunk& chunk, std::uint32_t worker) {
+    if (chunk.job->batch->terms().timeout.count() == 0 || worker >= workers_.size()) return;
+    if (workers_[worker].state != State::alive || workers_[worker].doomed) return;
+    if (const auto when = check_deadline(slot, chunk, worker, now, deliveries)) wake_at(*when);
+  });
+}
+
+/// Ends the item that the chunk's worker is at if its time is up. Returns when to look again, if
+/// ever: no item can expire before the current one does or, between items, before one could that
+/// began now.
+std::optional<Supervisor::Clock::time_point> Supervisor::check_deadline(
+    std::uint32_t slot, submit::Chunk& chunk, std::uint32_t worker, Clock::time_point now,
+    collect::Deliveries& deliveries) {
+  const std::chrono::nanoseconds timeout = chunk.job->batch->terms().timeout;
+  const WorkerRecord& record = workers_[worker];
+  const ring::Progress seen = record.reader.lane().progress.read();
+  const auto saturated = [timeout](Clock::time_point from) {
+    return timeout < Clock::time_point::max() - from ? from + timeout : Clock::time_point::max();
+  };
+  if (!seen.begun() || !seen.names(chunk.ticket)) return saturated(now);
+  // The worker's word on when it began, within what the parent knows.
+  const auto known = static_cast<std::uint64_t>(now.time_since_epoch().count());
+  const std::uint64_t began =
+      std::clamp(record.reader.started(), chunk.published_at, std::max(chunk.published_at, known));
+  const Clock::time_point deadline =
+      saturated(Clock::time_point(std::chrono::nanoseconds(static_cast<std::int64_t>(began))));
+  if (deadline > now) return deadline;
+  if (expire(slot, chunk, worker, seen, deliveries)) return std::nullopt;
+  return now + std::chrono::milliseconds{1};
+}
+
+/// Resolves the item as timed out and kills the worker; false if the worker has finished the item
+/// meanwhile.
+bool Supervisor::expire(std::uint32_t slot, submit::Chunk& chunk, std::uint32_t worker,
+                        ring::Progress seen, collect::Deliveries& deliveries) {
+  WorkerRecord& record = workers_[worker];
+  const std::uint64_t ticket = chunk.ticket;
+  stops_[worker].request();
+  const ring::Progress now = record.reader.lane().progress.read();
+  drain(worker, deliveries);  // may settle the chunk as a whole: it is looked up again
+  submit::Chunk* still = dispatcher_.find(slot, ticket);
+  if (now.item != seen.item || !now.names(ticket) || !now.begun() || still == nullptr ||
+      still->next != seen.item) {
+    take_back_stop(worker);
+    return false;
+  }
+  const std::size_t index = still->index_of(still->next);
+  if (!still->job->abandoned) {
+    deliveries.add(still->job, index, collect::Deliveries::Kind::timed_out,
+                   std::make_exception_ptr(TaskTimeout(
+                       "item " + std::to_string(index) + " passed its timeout while worker " +
+                           std::to_string(record.pid) + " was " + ring::describe(now.phase) + " it",
+                       index)));
+  }
+  // The chunk stays in its slot until the worker is dead; then what is left of it runs elsewhere.
+  ++still->next;
+  still->attempts = 0;
+  still->partial = {};
+  record.doomed = true;
+  kill(worker);
+  return true;
+}
+
+void Supervisor::take_back_stop(std::uint32_t worker) noexcept {
+  stops_[worker].take_back();
+  workers_[worker].reader.lane().park.wake(ring::ParkWord::State::blocked);
+}
+
+void Supervisor::stop(const submit::Job& job, collect::Deliveries& deliveries) {
+  std::vector<std::uint32_t> holders;
+  dispatcher_.visit_claimed([&](std::uint32_t, submit::Chunk& chunk, std::uint32_t worker) {
+    if (chunk.job.get() == &job && worker < workers_.size()) holders.push_back(worker);
+  });
+  for (const std::uint32_t worker : holders) {
+    WorkerRecord& record = workers_[worker];
+    if (record.state != State::alive || record.doomed) continue;
+    stops_[worker].request();
+    drain(worker, deliveries);
+    bool holds = false;
+    dispatcher_.visit_claimed([&](std::uint32_t, submit::Chunk& chunk, std::uint32_t owner) {
+      holds = holds || (owner == worker && chunk.job.get() == &job);
+    });
+    // All of the chunk was published before the stop: the worker may be at something else by now.
+    if (!holds) {
+      take_back_stop(worker);
+      continue;
+    }
+    record.doomed = true;
+    kill(worker);
+  }
+}
+
+}  // namespace libpool::supervise

@@ -1,0 +1,52 @@
+/// When a worker that failed to start is started again, and when the pool gives up.
+///
+/// Pure: takes times and returns times; the supervisor in the parent acts on it. Only failures
+/// before a worker's first claim are reported to it, so tasks that crash never break a pool.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <optional>
+
+namespace libpool::supervise {
+
+/// Restart intensity and period as in Erlang/OTP's supervisors: more than `intensity` failures
+/// within `period` are too many. A resolved item resets the count. Between failures the pause
+/// doubles from 1 ms up to `longest_pause`.
+class RestartPolicy {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  RestartPolicy(std::size_t intensity, std::chrono::nanoseconds period,
+                std::chrono::nanoseconds longest_pause)
+      : intensity_(intensity), period_(period), longest_pause_(longest_pause) {}
+
+  /// A worker failed to start at `now`: when to try again, or nothing if that was one too many.
+  [[nodiscard]] std::optional<Clock::time_point> failed(Clock::time_point now) {
+    while (!failures_.empty() && now - failures_.front() > period_) failures_.pop_front();
+    failures_.push_back(now);
+    if (failures_.size() > intensity_) return std::nullopt;
+    const Clock::time_point when = now + pause_;
+    pause_ = std::min(longest_pause_, std::max<std::chrono::nanoseconds>(pause_ * 2, kFirstPause));
+    return when;
+  }
+
+  /// An item was resolved: the pool works.
+  void resolved() noexcept {
+    failures_.clear();
+    pause_ = std::chrono::nanoseconds{0};
+  }
+
+ private:
+  static constexpr std::chrono::nanoseconds kFirstPause = std::chrono::milliseconds{1};
+
+  std::size_t intensity_;
+  std::chrono::nanoseconds period_;
+  std::chrono::nanoseconds longest_pause_;
+  std::chrono::nanoseconds pause_{0};  ///< none after the first failure: most are chance
+  std::deque<Clock::time_point> failures_;
+};
+
+}  // namespace libpool::supervise

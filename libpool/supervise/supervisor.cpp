@@ -1,0 +1,221 @@
+/// The supervisor's rounds. Runs in the parent under the core's mutex; see the header. Burials are
+/// in bury.cpp.
+#include <libpool/supervise/supervisor.hpp>
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <system_error>
+
+#include <libpool/codec/exception_codec.hpp>
+#include <libpool/detail/descriptor_message.hpp>
+#include <libpool/detail/system.hpp>
+#include <worker/pool_description.hpp>
+
+namespace libpool::supervise {
+
+using detail::system_calls;
+using worker::Report;
+
+Supervisor::Supervisor(ForkServer server, std::vector<ring::ResultReader> readers,
+                       std::span<ring::StopWord> stops, submit::Dispatcher& dispatcher,
+                       collect::Collector& collector, RestartPolicy policy)
+    : server_(std::move(server)),
+      workers_(readers.size()),
+      stops_(stops),
+      dispatcher_(dispatcher),
+      collector_(collector),
+      policy_(std::move(policy)) {
+  for (std::size_t i = 0; i < readers.size(); ++i) workers_[i].reader = readers[i];
+}
+
+void Supervisor::start() {
+  for (WorkerRecord& worker : workers_) worker.state = State::requested;
+  server_.spawn(0, static_cast<std::uint32_t>(workers_.size()), 0);
+}
+
+bool Supervisor::pump(Clock::time_point now, collect::Deliveries& deliveries) {
+  timer_.reset();
+  buried_ = false;
+  bool anything = take_reports(now, deliveries);
+  if (server_.lost() && broken_ == nullptr && !ending_) lose_server(now, deliveries);
+  anything = drain_all(deliveries) || anything;
+  hand_over_own_memory();
+  check_deadlines(now, deliveries);
+  if (absent_ != 0) start_due(now);
+  return anything;
+}
+
+bool Supervisor::drain_all(collect::Deliveries& deliveries) {
+  bool anything = false;
+  for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
+    if (workers_[worker].state == State::alive) anything = drain(worker, deliveries) || anything;
+  }
+  return anything;
+}
+
+bool Supervisor::drain(std::uint32_t worker, collect::Deliveries& deliveries) {
+  WorkerRecord& record = workers_[worker];
+  if (record.corrupt) return false;
+  auto drained = collector_.drain({worker, record.pid, record.doomed}, record.reader, deliveries);
+  if (drained.outcomes != 0) {
+    record.settled += drained.outcomes;
+    policy_.resolved();
+  }
+  if (drained.failed_start) {
+    record.start_error =
+        codec::decode_exception(codec::PayloadReader(*drained.failed_start), record.pid, 0);
+  }
+  if (drained.corrupt) {
+    record.corrupt = true;
+    kill(worker);
+  }
+  return drained.anything;
+}
+
+bool Supervisor::take_reports(Clock::time_point now, collect::Deliveries& deliveries) {
+  bool anything = false;
+  while (auto event = server_.receive()) {
+    anything = true;
+    const Report report = event->report;
+    if (report.worker >= workers_.size()) continue;
+    WorkerRecord& record = workers_[report.worker];
+    if (report.generation != record.generation) continue;
+    switch (report.kind) {
+      case Report::Kind::spawned:
+        spawned(report.worker, std::move(*event));
+        break;
+      case Report::Kind::fork_failed:
+        record.state = State::absent;
+        record.start_error = std::make_exception_ptr(
+            std::system_error(report.error, std::generic_category(), "fork"));
+        replace(report.worker, true, now);
+        break;
+      case Report::Kind::exited: {
+        const bool by_exit = report.code == CLD_EXITED;
+        const ExitStatus exit{by_exit ? std::nullopt : std::optional(report.status),
+                              by_exit ? std::optional(report.status) : std::nullopt};
+        exited(report.worker, exit, now, deliveries);
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  return anything;
+}
+
+void Supervisor::spawned(std::uint32_t worker, ForkServer::Event event) {
+  WorkerRecord& record = workers_[worker];
+  record.state = State::alive;
+  record.pid = event.report.pid;
+  record.pidfd = std::move(event.pidfd);
+  record.socket = std::move(event.socket);
+  record.settled = 0;
+  record.start_error = nullptr;
+  ++tally_.spawned;
+  if (!record.pidfd || !record.socket) {
+    // No descriptors left in this process: without them the worker could be neither killed nor
+    // served.
+    record.start_error =
+        std::make_exception_ptr(std::system_error(EMFILE, std::generic_category(), "recvmsg"));
+    kill(worker);
+  }
+  if (ending_) kill(worker);
+}
+
+void Supervisor::exited(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
+                        collect::Deliveries& deliveries) {
+  if (workers_[worker].state == State::alive) bury(worker, exit, now, deliveries);
+}
+
+void Supervisor::wake_idle(std::size_t count) noexcept {
+  const auto workers = static_cast<std::uint32_t>(workers_.size());
+  for (std::uint32_t i = 0; i < workers && count != 0; ++i) {
+    const std::uint32_t worker = (next_to_wake_ + i) % workers;
+    WorkerRecord& record = workers_[worker];
+    if (record.state != State::alive || record.doomed) continue;
+    if (record.reader.lane().park.wake(ring::ParkWord::State::idle)) {
+      --count;
+      next_to_wake_ = (worker + 1) % workers;
+    }
+  }
+}
+
+void Supervisor::hand_over_own_memory() noexcept {
+  dispatcher_.visit_own_memory([&](submit::Chunk& chunk, std::uint32_t owner) {
+    if (chunk.handed_over || owner >= workers_.size() || !workers_[owner].socket) return;
+    const worker::OwnMemoryMessage message{chunk.ticket, chunk.payload.size};
+    const int fd = chunk.payload.own_fd();
+    const auto sent = detail::send_message(workers_[owner].socket.get(), &message, sizeof message,
+                                           {&fd, 1}, false);
+    // A socket that is full holds messages for chunks that are over; the next round tries again.
+    chunk.handed_over = sent >= 0;
+    if (sent < 0) wake_at(Clock::now() + std::chrono::milliseconds{1});
+  });
+}
+
+void Supervisor::start_due(Clock::time_point now) {
+  if (ending_ || broken_ != nullptr) return;
+  for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
+    WorkerRecord& record = workers_[worker];
+    if (!record.respawn_at) continue;
+    if (*record.respawn_at > now) {
+      wake_at(*record.respawn_at);
+      continue;
+    }
+    record.respawn_at.reset();
+    --absent_;
+    record.state = State::requested;
+    ++record.generation;
+    server_.spawn(worker, 1, record.generation);
+  }
+}
+
+void Supervisor::kill(std::uint32_t worker) noexcept {
+  WorkerRecord& record = workers_[worker];
+  if (record.pidfd) {
+    system_calls.pidfd_send_signal(record.pidfd.get(), SIGKILL);
+  } else {
+    server_.kill(worker, record.generation);
+  }
+}
+
+void Supervisor::kill_all() noexcept {
+  ending_ = true;
+  for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
+    if (workers_[worker].state == State::alive) kill(worker);
+  }
+}
+
+void Supervisor::shut_down() noexcept {
+  ending_ = true;
+  server_.shut_down();
+  for (WorkerRecord& record : workers_) {
+    record.state = State::absent;
+    record.pidfd.reset();
+    record.socket.reset();
+  }
+}
+
+void Supervisor::wake_at(Clock::time_point when) noexcept {
+  if (!timer_ || when < *timer_) timer_ = when;
+}
+
+bool Supervisor::all_reported() const noexcept {
+  return std::none_of(workers_.begin(), workers_.end(),
+                      [](const WorkerRecord& record) { return record.state == State::requested; });
+}
+
+std::vector<WorkerStats> Supervisor::workers() const {
+  std::vector<WorkerStats> stats;
+  for (const WorkerRecord& record : workers_) {
+    if (record.state != State::alive) continue;
+    stats.push_back({record.pid, record.settled,
+                     std::chrono::nanoseconds{static_cast<std::int64_t>(record.reader.busy())}});
+  }
+  return stats;
+}
+
+}  // namespace libpool::supervise

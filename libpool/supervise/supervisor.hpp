@@ -1,0 +1,131 @@
+/// The supervisor: starts workers, learns of their deaths, buries them, stops those whose item has
+/// run out of time.
+///
+/// Runs in the parent under the core's mutex, beside the data path. It asks the fork server, the
+/// dispatcher and the collector; it never waits for a worker. A worker's death is its daily work:
+/// see `bury` for the order that keeps every item.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include <libpool/collect/collector.hpp>
+#include <libpool/pool_stats.hpp>
+#include <libpool/ring/stop_word.hpp>
+#include <libpool/submit/dispatcher.hpp>
+#include <libpool/supervise/fork_server_client.hpp>
+#include <libpool/supervise/restart_policy.hpp>
+#include <libpool/supervise/worker_record.hpp>
+
+namespace libpool::supervise {
+
+/// What the supervisor counts.
+struct WorkerTally {
+  std::uint64_t spawned = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t retried = 0;
+};
+
+/// Not thread-safe: guarded by the core's mutex.
+class Supervisor {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Supervisor(ForkServer server, std::vector<ring::ResultReader> readers,
+             std::span<ring::StopWord> stops, submit::Dispatcher& dispatcher,
+             collect::Collector& collector, RestartPolicy policy);
+
+  /// Asks for all workers.
+  void start();
+
+  /// One round: takes the result rings, the fork server's reports and the clock into account. True
+  /// if anything happened.
+  bool pump(Clock::time_point now, collect::Deliveries& deliveries);
+
+  /// Takes what is in the result rings. True if there was anything.
+  bool drain_all(collect::Deliveries& deliveries);
+
+  /// Wakes at most `count` workers that sleep for want of chunks.
+  void wake_idle(std::size_t count) noexcept;
+
+  /// Kills the workers that hold chunks of this job, and no others.
+  void stop(const submit::Job& job, collect::Deliveries& deliveries);
+
+  /// Kills all workers; none is started any more.
+  void kill_all() noexcept;
+
+  /// Ends every process of the pool and returns when they are dead.
+  void shut_down() noexcept;
+
+  /// When `pump` has something to do though nothing else happens.
+  [[nodiscard]] std::optional<Clock::time_point> next_timer() const noexcept { return timer_; }
+
+  /// Why no worker will be started any more, if so.
+  [[nodiscard]] std::exception_ptr broken() const noexcept { return broken_; }
+
+  /// Whether the last round buried anybody: then wakes may be lost, and all idle workers are to be
+  /// woken if a chunk is ready.
+  [[nodiscard]] bool buried() const noexcept { return buried_; }
+
+  /// Whether every worker has been forked, or has failed to be.
+  [[nodiscard]] bool all_reported() const noexcept;
+
+  [[nodiscard]] const ForkServer& server() const noexcept { return server_; }
+  [[nodiscard]] const WorkerTally& tally() const noexcept { return tally_; }
+  [[nodiscard]] std::vector<WorkerStats> workers() const;
+
+ private:
+  using State = WorkerRecord::State;
+
+  bool take_reports(Clock::time_point now, collect::Deliveries& deliveries);
+  void spawned(std::uint32_t worker, ForkServer::Event event);
+  void exited(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
+              collect::Deliveries& deliveries);
+  bool drain(std::uint32_t worker, collect::Deliveries& deliveries);
+
+  // bury.cpp
+  void bury(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
+            collect::Deliveries& deliveries);
+  void settle_claims(std::uint32_t worker, ExitStatus exit, collect::Deliveries& deliveries);
+  void settle_claim(std::uint32_t worker, ExitStatus exit, std::uint32_t slot,
+                    ring::Progress progress, collect::Deliveries& deliveries);
+  void replace(std::uint32_t worker, bool failed_start, Clock::time_point now);
+  void lose_server(Clock::time_point now, collect::Deliveries& deliveries);
+
+  // deadlines.cpp
+  void check_deadlines(Clock::time_point now, collect::Deliveries& deliveries);
+  [[nodiscard]] std::optional<Clock::time_point> check_deadline(std::uint32_t slot,
+                                                                submit::Chunk& chunk,
+                                                                std::uint32_t worker,
+                                                                Clock::time_point now,
+                                                                collect::Deliveries& deliveries);
+  [[nodiscard]] bool expire(std::uint32_t slot, submit::Chunk& chunk, std::uint32_t worker,
+                            ring::Progress seen, collect::Deliveries& deliveries);
+  void take_back_stop(std::uint32_t worker) noexcept;
+
+  void hand_over_own_memory() noexcept;
+  void start_due(Clock::time_point now);
+  void kill(std::uint32_t worker) noexcept;
+  void wake_at(Clock::time_point when) noexcept;
+
+  ForkServer server_;
+  std::vector<WorkerRecord> workers_;
+  std::span<ring::StopWord> stops_;
+  submit::Dispatcher& dispatcher_;
+  collect::Collector& collector_;
+  RestartPolicy policy_;
+  WorkerTally tally_;
+  std::exception_ptr broken_;
+  bool buried_ = false;
+  bool ending_ = false;     ///< no replacements any more
+  std::size_t absent_ = 0;  ///< workers due to be started again
+  std::uint32_t next_to_wake_ = 0;
+  std::optional<Clock::time_point> timer_;
+};
+
+}  // namespace libpool::supervise

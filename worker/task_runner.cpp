@@ -1,0 +1,144 @@
+/// ⑥ The task runner. Runs in a worker; see the header.
+#include <worker/task_runner.hpp>
+
+#include <stdio_ext.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <stdexcept>
+
+#include <libpool/codec/exception_codec.hpp>
+#include <libpool/detail/system.hpp>
+#include <libpool/errors.hpp>
+#include <libpool/this_worker.hpp>
+
+namespace libpool::worker {
+
+using ring::Phase;
+using ring::Progress;
+
+namespace {
+
+/// What a task has printed is out before its outcome is, so that output and results come in one
+/// order.
+void flush_output(bool last) noexcept {
+  if (__fpending(stdout) != 0) std::fflush(stdout);
+  if (!last) return;
+  try {
+    std::cout.flush();
+    std::clog.flush();
+  } catch (...) {
+    // The host has asked its streams to throw; a broken pipe of theirs is no outcome of a task.
+  }
+}
+
+}  // namespace
+
+void obey_stop(const ring::StopWord& stop, ring::ParkWord& park) noexcept {
+  while (stop.requested()) {
+    park.announce(ring::ParkWord::State::blocked);
+    if (!stop.requested()) {
+      park.stay();
+      return;
+    }
+    park.sleep(ring::ParkWord::State::blocked);
+  }
+}
+
+TaskRunner::TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot,
+                       std::span<const std::byte> payload)
+    : place_(place),
+      task_(task),
+      slot_(slot),
+      payload_(payload),
+      clock_(place.lane),
+      items_(payload.subspan(task.call_size), payload.data()),
+      next_(task.begin_item) {
+  for (std::uint32_t skipped = 0; skipped < task.begin_item; ++skipped) (void)take_item();
+}
+
+void TaskRunner::run() {
+  clock_.chunk_starts();
+  const auto* runner = place_.modules.address_of(task_.runner);
+  if (runner == nullptr) {
+    fail_all(std::make_exception_ptr(PoolError("the function is in no module of this worker")));
+    return;
+  }
+  reinterpret_cast<detail::ChunkRunner>(reinterpret_cast<std::uintptr_t>(runner))(*this);
+}
+
+codec::PayloadReader TaskRunner::call() {
+  return codec::PayloadReader(payload_.first(task_.call_size), payload_.data());
+}
+
+codec::PayloadReader TaskRunner::take_item() {
+  std::uint64_t bytes = task_.item_stride;
+  if (bytes == 0) items_.read(&bytes, sizeof bytes);
+  const codec::PayloadReader item(items_.take(static_cast<std::size_t>(bytes)), payload_.data());
+  if (task_.item_stride == 0) items_.align(8);
+  return item;
+}
+
+bool TaskRunner::next() {
+  if (next_ == task_.end_item || place_.tasks_left == 0) return false;
+  item_bytes_ = take_item();
+  begin_item();
+  return true;
+}
+
+void TaskRunner::begin_item() {
+  --place_.tasks_left;
+  item_ = next_;
+  if (task_.timed != 0) {
+    clock_.item_starts();
+    place_.lane.progress.enter_stoppable({task_.ticket, item_, Phase::decode});
+    // Not yet begun in earnest: a kill that comes here is not for this item, and the parent knows
+    // it.
+    obey_stop(place_.stop, place_.lane.park);
+  } else {
+    enter(Phase::decode);
+  }
+  ++next_;
+  detail::set_process_task(task_.first_index + item_);
+}
+
+void TaskRunner::enter(Phase phase) noexcept {
+  place_.lane.progress.enter({task_.ticket, item_, phase});
+}
+
+void TaskRunner::begin_run() { enter(Phase::run); }
+
+codec::PayloadWriter& TaskRunner::result() {
+  enter(Phase::encode);
+  place_.writer.begin(ring::RecordKind::value, task_.ticket, slot_, item_);
+  return place_.writer;
+}
+
+void TaskRunner::publish() {
+  const bool last = next_ == task_.end_item || place_.tasks_left == 0;
+  flush_output(last);
+  if (last) clock_.account();
+  place_.writer.publish();
+  // After the publication: in the other order, a death in between would leave an item that ran and
+  // has no outcome, and that nobody is blamed for, so that it would run twice.
+  enter(Phase::published);
+}
+
+void TaskRunner::fail(std::exception_ptr error) noexcept {
+  enter(Phase::encode);
+  place_.writer.begin(ring::RecordKind::error, task_.ticket, slot_, item_);
+  codec::encode_exception(place_.writer, error);
+  publish();
+}
+
+void TaskRunner::fail_all(std::exception_ptr error) noexcept {
+  while (next_ != task_.end_item && place_.tasks_left != 0) {
+    begin_item();
+    fail(error);
+  }
+}
+
+void TaskRunner::leave_thread() noexcept { ::_exit(0); }
+
+}  // namespace libpool::worker

@@ -1,0 +1,72 @@
+/// ⑥ The task runner: takes one claimed chunk through its items, naming each phase in the progress
+/// word.
+///
+/// Runs in a worker, between the worker loop and the typed runner that a function token names. A
+/// death here leaves the progress word naming the item that was begun and not published, and the
+/// outcomes of those before it in the result ring.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include <libpool/detail/chunk_context.hpp>
+#include <libpool/ring/result_ring.hpp>
+#include <libpool/ring/stop_word.hpp>
+#include <libpool/ring/task_ring.hpp>
+
+namespace libpool::worker {
+
+/// A worker's own things, for as long as it lives.
+struct Workplace {
+  ring::LaneHeader& lane;
+  ring::ResultWriter& writer;
+  const ring::StopWord& stop;
+  const codec::ModuleMap& modules;
+  std::uint64_t tasks_left;  ///< items until this worker retires
+};
+
+/// Waits for as long as the parent wants this worker to begin nothing. If it is to be killed, the
+/// kill comes here.
+void obey_stop(const ring::StopWord& stop, ring::ParkWord& park) noexcept;
+
+class TaskRunner final : public detail::ChunkContext {
+ public:
+  /// The descriptor and the payload stay as they are until the last item is settled.
+  TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot,
+             std::span<const std::byte> payload);
+
+  /// Runs the chunk's items, or as many as the worker may before it retires.
+  void run();
+
+  /// The first item that was not begun.
+  [[nodiscard]] std::uint32_t next_item() const noexcept { return next_; }
+
+  const codec::ModuleMap& modules() const noexcept override { return place_.modules; }
+  codec::PayloadReader call() override;
+  bool next() override;
+  codec::PayloadReader item() override { return item_bytes_; }
+  void begin_run() override;
+  codec::PayloadWriter& result() override;
+  void publish() override;
+  void fail(std::exception_ptr error) noexcept override;
+  void fail_all(std::exception_ptr error) noexcept override;
+  [[noreturn]] void leave_thread() noexcept override;
+
+ private:
+  void enter(ring::Phase phase) noexcept;
+  void begin_item();
+  [[nodiscard]] codec::PayloadReader take_item();
+
+  Workplace& place_;
+  const ring::TaskDescriptor task_;
+  const std::uint32_t slot_;
+  std::span<const std::byte> payload_;
+  ring::LaneClock clock_;
+  codec::PayloadReader items_;  ///< from the next item on
+  codec::PayloadReader item_bytes_;
+  std::uint32_t next_ = 0;
+  std::uint32_t item_ = 0;
+};
+
+}  // namespace libpool::worker

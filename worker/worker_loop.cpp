@@ -1,0 +1,185 @@
+/// ⑦ The worker loop: maps the pool's memory, runs the initializer, then claims and runs chunks
+/// until it retires or is killed.
+///
+/// Runs in a worker, from the moment its process is mended. Before it: the first lines of a worker;
+/// behind it: the task runner. A death while idle leaves nothing; one with a claim leaves a claim
+/// word that names this worker.
+#include <cxxabi.h>
+#include <unistd.h>
+
+#include <boost/interprocess/mapped_region.hpp>
+#include <optional>
+
+#include <libpool/codec/exception_codec.hpp>
+#include <libpool/detail/descriptor_message.hpp>
+#include <libpool/detail/system.hpp>
+#include <libpool/memory/layout.hpp>
+#include <libpool/memory/segment.hpp>
+#include <libpool/this_worker.hpp>
+#include <worker/task_runner.hpp>
+#include <worker/worker_start.hpp>
+
+namespace libpool::worker {
+
+namespace {
+
+using boost::interprocess::mapped_region;
+using detail::system_calls;
+
+/// Looks at the ring this often before it sleeps: about as long as a sleeper takes to run once
+/// woken.
+constexpr int kLooksBeforeSleep = 50;
+
+/// The exit status of a worker whose initializer threw, or that could not map its memory. The
+/// reason is in its lane.
+constexpr int kFailedStart = 71;
+
+class WorkerLoop {
+ public:
+  explicit WorkerLoop(const WorkerStart& start);
+
+  /// Publishes why this worker cannot start.
+  void publish_failed_start(std::exception_ptr error) noexcept;
+
+  [[noreturn]] void run();
+
+ private:
+  void idle() noexcept;
+  void run_chunk(ring::TaskClaimer::Claimed claimed);
+  [[nodiscard]] mapped_region receive_own_memory(const ring::TaskDescriptor& task);
+  [[noreturn]] void retire(std::uint64_t ticket, std::uint32_t next_item) noexcept;
+
+  const WorkerStart& start_;
+  const memory::TaskLayout task_layout_;
+  const memory::LaneLayout lane_layout_;
+  const memory::ClaimLayout claim_layout_;
+  mapped_region lane_region_;
+  mapped_region task_region_;
+  mapped_region claim_region_;
+  ring::LaneHeader& lane_;
+  ring::ResultWriter writer_;
+  Workplace place_;
+  ring::TaskClaimer claimer_;
+};
+
+WorkerLoop::WorkerLoop(const WorkerStart& start)
+    : start_(start),
+      task_layout_(start.pool),
+      lane_layout_(start.pool),
+      claim_layout_(start.pool),
+      lane_region_(memory::map(start.descriptors.lanes, lane_layout_.offset(start.index),
+                               lane_layout_.stride(), memory::Access::read_write)),
+      task_region_(
+          memory::map(start.descriptors.tasks, 0, task_layout_.total(), memory::Access::read_only)),
+      claim_region_(memory::map(start.descriptors.claims, 0, claim_layout_.total(),
+                                memory::Access::read_write)),
+      lane_(lane_layout_.header(memory::address(lane_region_))),
+      writer_(lane_, lane_layout_.ring(memory::address(lane_region_)),
+              ring::Doorbell(task_layout_.waiting(memory::address(task_region_)),
+                             start.descriptors.doorbell)),
+      place_{lane_, writer_, task_layout_.stops(memory::address(task_region_))[start.index],
+             *start.modules, start.pool.max_tasks},
+      claimer_(task_layout_.descriptors(memory::address(task_region_)),
+               claim_layout_.claims(memory::address(claim_region_)),
+               claim_layout_.hint(memory::address(claim_region_)), start.index) {
+  // What a task forks must not write into the pool after this worker is dead.
+  memory::keep_from_children(lane_region_);
+  memory::keep_from_children(claim_region_);
+  // The mappings stay; the descriptors would let a task map the lanes of others.
+  for (const int fd :
+       {start.descriptors.lanes, start.descriptors.tasks, start.descriptors.claims}) {
+    system_calls.close(fd);
+  }
+}
+
+void WorkerLoop::publish_failed_start(std::exception_ptr error) noexcept {
+  writer_.begin(ring::RecordKind::failed_start, 0, 0, 0);
+  codec::encode_exception(writer_, error);
+  writer_.publish();
+}
+
+void WorkerLoop::run() {
+  while (true) {
+    if (const auto claimed = claimer_.claim()) {
+      run_chunk(*claimed);
+    } else {
+      idle();
+    }
+  }
+}
+
+void WorkerLoop::idle() noexcept {
+  for (int looks = 0; looks < kLooksBeforeSleep; ++looks) {
+    if (claimer_.anything_ready()) return;
+  }
+  lane_.park.announce(ring::ParkWord::State::idle);
+  // A look after the announcement: a chunk published before it brings no wake.
+  if (claimer_.anything_ready()) {
+    lane_.park.stay();
+    return;
+  }
+  die_with_server();  // a task may have changed credentials, which cancels the arrangement
+  lane_.park.sleep(ring::ParkWord::State::idle);
+}
+
+void WorkerLoop::run_chunk(ring::TaskClaimer::Claimed claimed) {
+  const ring::TaskDescriptor& task = claimer_.descriptor(claimed.slot);
+  lane_.progress.enter({claimed.ticket, task.begin_item, ring::Phase::claimed});
+  obey_stop(place_.stop, lane_.park);
+  mapped_region own;
+  const std::byte* payload = memory::address(task_region_) + task_layout_.arena_offset();
+  if (task.payload_offset == ring::kOwnMemory) {
+    own = receive_own_memory(task);
+    payload = memory::address(own);
+  } else {
+    payload += task.payload_offset;
+  }
+  TaskRunner runner(place_, task, claimed.slot,
+                    {payload, static_cast<std::size_t>(task.payload_size)});
+  runner.run();
+  if (place_.tasks_left == 0) retire(claimed.ticket, runner.next_item());
+}
+
+mapped_region WorkerLoop::receive_own_memory(const ring::TaskDescriptor& task) {
+  // The parent sees the claim when it wakes; it then sends the payload's memory here.
+  writer_.ring();
+  while (true) {
+    pollfd socket{start_.socket, POLLIN, 0};
+    detail::retry_interrupted([&] { return system_calls.poll(&socket, 1, -1); });
+    OwnMemoryMessage message;
+    int fd = -1;
+    const auto received =
+        detail::receive_message(start_.socket, &message, sizeof message, {&fd, 1});
+    if (received.bytes == 0) ::_exit(kFailedStart);  // the parent is gone
+    const detail::FileDescriptor owner(fd);
+    if (received.bytes != sizeof message || message.ticket != task.ticket || fd < 0) continue;
+    return memory::map(fd, 0, static_cast<std::size_t>(message.size), memory::Access::read_only);
+  }
+}
+
+/// The agreed farewell. Anything else, `exit(0)` included, is a crash.
+void WorkerLoop::retire(std::uint64_t ticket, std::uint32_t next_item) noexcept {
+  lane_.progress.enter({ticket, next_item, ring::Phase::retired});
+  leave_worker(0);
+}
+
+}  // namespace
+
+void worker_main(const WorkerStart& start) {
+  // Never destroyed: a worker leaves by `_exit`, wherever it is.
+  std::optional<WorkerLoop> loop;
+  detail::become_process_worker(start.index);
+  try {
+    loop.emplace(start);
+    apply_memory_limit(start.pool.memory_limit);
+    if (start.initializer != nullptr && *start.initializer) (*start.initializer)();
+  } catch (abi::__forced_unwind&) {
+    ::_exit(0);
+  } catch (...) {
+    if (loop) loop->publish_failed_start(std::current_exception());
+    leave_worker(kFailedStart);
+  }
+  loop->run();
+}
+
+}  // namespace libpool::worker
