@@ -30,6 +30,13 @@ endif()
 add_test_folder(contract SECONDS 300)
 add_test_folder(crash SECONDS 600)
 
+# What the contract forbids does not compile, and the compiler says why.
+contained_test(contract_refused SECONDS 120 COMMAND ${CMAKE_COMMAND}
+  -D COMPILER=${CMAKE_CXX_COMPILER}
+  -D SOURCE=${PROJECT_SOURCE_DIR}/tests/contract/refused.cpp.txt
+  -D INCLUDES=${PROJECT_SOURCE_DIR}
+  -P ${PROJECT_SOURCE_DIR}/tests/contract/check_refused.cmake)
+
 # Each public header compiles alone.
 foreach(header IN LISTS libpool_public_headers)
   cmake_path(GET header STEM stem)
