@@ -88,7 +88,7 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
     if (deadline && Clock::now() >= *deadline) return false;
     if (generation_ != seen) continue;
     if (!driving_) {
-      drive(lock, job, ready, deadline);
+      if (drive(lock, job, ready, deadline)) return true;
       continue;
     }
     ++followers_;
@@ -106,16 +106,18 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
   }
 }
 
-/// Drives until `ready()` or the deadline, then gives the role up.
-void Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
+/// Drives until `ready()` or the deadline, then gives the role up. True if it was `ready()`, which
+/// is then not asked again: it may have taken something.
+bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
                    const std::function<bool()>& ready, Deadline deadline) {
   driving_ = true;
   driver_ = std::this_thread::get_id();
   int idle_rounds = 0;
+  bool done = false;
   while (true) {
     const bool busy = round(lock);
     lock.unlock();
-    const bool done = ready();
+    done = ready();
     lock.lock();
     if (done || (deadline && Clock::now() >= *deadline)) break;
     if (feeds != nullptr && may_feed(*feeds)) {
@@ -133,6 +135,7 @@ void Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
   driving_ = false;
   driver_ = {};
   wake_followers(lock);
+  return done;
 }
 
 /// One round: what has happened is taken in, handed on, and answered. True if anything had.

@@ -56,7 +56,7 @@ class Engine final : public detail::ProcessCore {
 
   // Driving (engine.cpp). The functions with a Lock are called with it held and may let go of it
   // meanwhile.
-  void drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
+  bool drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
              const std::function<bool()>& ready, Deadline deadline);
   bool round(Lock& lock);
   void publish_and_wake();
