@@ -18,14 +18,15 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <memory>
-#include <new>
 #include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
+
+#include <tests/support/eventually.hpp>
 
 namespace oracle {
 
@@ -87,16 +88,7 @@ inline void pass_gate() {
   while (page.gate_open == 0) std::this_thread::sleep_for(std::chrono::milliseconds{1});
 }
 
-/// Waits until `holds()`, looking every millisecond; false after a minute, which only a bug takes.
-template <class Predicate>
-bool eventually(Predicate holds, std::chrono::seconds limit = std::chrono::seconds{60}) {
-  const auto give_up = std::chrono::steady_clock::now() + limit;
-  while (!holds()) {
-    if (std::chrono::steady_clock::now() > give_up) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds{1});
-  }
-  return true;
-}
+using libpool::testing::eventually;
 
 inline bool arrived(std::uint32_t tasks) {
   return eventually([tasks] { return page.arrived >= tasks; });
