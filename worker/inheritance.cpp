@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -53,6 +55,12 @@ void empty_standard_input() noexcept {
   ::__fpurge(stdin);
 }
 
+void unblock_signals() noexcept {
+  sigset_t none;
+  sigemptyset(&none);
+  system_calls.pthread_sigmask(SIG_SETMASK, &none, nullptr);
+}
+
 void set_name(const char* name) noexcept {
   system_calls.prctl(PR_SET_NAME, reinterpret_cast<unsigned long>(name));
 }
@@ -85,6 +93,29 @@ void raise_out_of_memory_score() noexcept {
   system_calls.close(file);
 }
 
+/// Whether the lock of `rand` was held when this server was forked, by a thread that doesn't exist
+/// here.
+constinit bool random_is_locked = false;
+
+/// Tries it in a child. A host with a thread that draws numbers in a loop holds the lock half of
+/// the time.
+bool find_random_locked() noexcept {
+  const pid_t child = system_calls.fork();
+  if (child < 0) return true;  // unknown
+  if (child == 0) {
+    const itimerval patience{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 250'000}};
+    system_calls.prctl(PR_SET_PDEATHSIG, SIGKILL);
+    system_calls.setitimer(ITIMER_REAL, &patience, nullptr);
+    unblock_signals();
+    ::srandom(1);
+    ::_exit(EXIT_SUCCESS);
+  }
+  siginfo_t info{};
+  detail::retry_interrupted(
+      [&] { return system_calls.waitid(P_PID, static_cast<id_t>(child), &info, WEXITED); });
+  return info.si_code != CLD_EXITED;
+}
+
 }  // namespace
 
 void become_server(const char* name, std::span<const int> kept) noexcept {
@@ -95,15 +126,14 @@ void become_server(const char* name, std::span<const int> kept) noexcept {
   default_dispositions();
   detail::close_registered_except(kept);
   empty_standard_input();
+  if (!__libc_single_threaded) random_is_locked = find_random_locked();
 }
 
 void become_worker(std::span<const int> kept) noexcept {
   set_name("libpool-worker");
   detail::close_registered_except(kept);
   raise_out_of_memory_score();
-  sigset_t none;
-  sigemptyset(&none);
-  system_calls.pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  unblock_signals();
 }
 
 void disable_core_dumps() noexcept {
@@ -119,6 +149,7 @@ void disable_core_dumps() noexcept {
 }
 
 void reseed_random() noexcept {
+  if (random_is_locked) return;
   unsigned seed = 0;
   if (system_calls.getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) {
     timespec now{};

@@ -22,7 +22,9 @@ void become_worker(std::span<const int> kept) noexcept;
 /// Core files off, also those that are piped to a program.
 void disable_core_dumps() noexcept;
 
-/// Seeds `rand` and `random`, which would give the same numbers in all workers.
+/// For a worker: seeds `rand` and `random`, which would give the same numbers in all workers. Does
+/// nothing if a thread of the host held their lock when the server was forked, because then it
+/// would never return.
 void reseed_random() noexcept;
 
 }  // namespace libpool::worker

@@ -52,6 +52,10 @@ int real_setrlimit(int resource, const rlimit* limit) {
   return ::setrlimit(static_cast<__rlimit_resource_t>(resource), limit);
 }
 
+int real_setitimer(int timer, const itimerval* value, itimerval* before) {
+  return ::setitimer(static_cast<__itimer_which_t>(timer), value, before);
+}
+
 /// Returns its error; the table's convention is `errno`.
 int real_pthread_sigmask(int how, const sigset_t* signals, sigset_t* before) {
   const int error = ::pthread_sigmask(how, signals, before);
@@ -102,6 +106,7 @@ constinit SystemCalls system_calls{
     .setrlimit = &real_setrlimit,
     .sched_getaffinity = &::sched_getaffinity,
     .getrandom = &::getrandom,
+    .setitimer = &real_setitimer,
     .signalfd = &::signalfd,
     .sigaction = &::sigaction,
     .sigaltstack = &::sigaltstack,

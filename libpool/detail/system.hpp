@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -72,6 +73,7 @@ struct SystemCalls {
   ssize_t (*getrandom)(void* into, std::size_t bytes, unsigned flags);
 
   // Signals.
+  int (*setitimer)(int timer, const itimerval* value, itimerval* before);
   int (*signalfd)(int fd, const sigset_t* signals, int flags);
   int (*sigaction)(int signal, const struct sigaction* action, struct sigaction* before);
   int (*sigaltstack)(const stack_t* stack, stack_t* before);

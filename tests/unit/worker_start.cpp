@@ -271,6 +271,21 @@ TEST_CASE("a pool starts while another thread waits for input") {
             60) == 0);
 }
 
+TEST_CASE("a pool starts while another thread draws random numbers") {
+  CHECK(oracle::exit_of_child(
+            [] {
+              std::jthread noise([](std::stop_token stop) {
+                while (!stop.stop_requested()) (void)std::rand();
+              });
+              // Of so many, some are forked while the other thread holds the lock of `rand`.
+              for (int i = 0; i < 12; ++i) {
+                if (!worker_agrees([](const WorkerStart&) { ::_exit(0); })) return 1;
+              }
+              return 0;
+            },
+            60) == 0);
+}
+
 TEST_CASE("the memory limit lets a worker map that much more and no more") {
   CHECK(worker_agrees([](const WorkerStart&) {
     const auto maps = [](std::size_t bytes) {
