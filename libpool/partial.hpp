@@ -1,7 +1,7 @@
 /// `libpool::partial`: a function with its first arguments given, for either pool.
 ///
-/// Made in the parent. On `ProcessPool` it travels once with each chunk, and the worker calls it for each item; a
-/// worker's death takes its copy along. On `ThreadPool` it is shared by all tasks.
+/// Made in the parent. On `ProcessPool` it travels once with each chunk, and the worker calls it
+/// for each item; a worker's death takes its copy along. On `ThreadPool` it is shared by all tasks.
 #pragma once
 
 #include <concepts>
@@ -17,8 +17,8 @@ namespace libpool {
 
 namespace detail {
 
-/// What `partial` returns. Bound values come first in the call, always as `const Bound&`, so that all items
-/// see the same.
+/// What `partial` returns. Bound values come first in the call, always as `const Bound&`, so that
+/// all items see the same.
 template <class F, class... Bound>
 struct Partial {
   F function;
@@ -61,12 +61,13 @@ struct PartialOf<F, std::index_sequence<I...>, Given...> {
 
 }  // namespace detail
 
-/// Like Python's `functools.partial`: a callable that calls `f(bound..., arguments...)`. The values are kept
-/// by copy (rvalues are moved in), converted to `f`'s parameter types where these are known; else text
-/// becomes `std::string`. `f` receives them as constants.
+/// Like Python's `functools.partial`: a callable that calls `f(bound..., arguments...)`. The values
+/// are kept by copy (rvalues are moved in), converted to `f`'s parameter types where these are
+/// known; else text becomes `std::string`. `f` receives them as constants.
 ///
-/// On `ProcessPool`, `f` and the values must be able to travel, and the values are serialised at most once for each
-/// chunk. Throws what copying or converting a value throws. Calls are as thread-safe as those of `f`.
+/// On `ProcessPool`, `f` and the values must be able to travel, and the values are serialised at
+/// most once for each chunk. Throws what copying or converting a value throws. Calls are as
+/// thread-safe as those of `f`.
 template <class F, class... Given>
 [[nodiscard]] auto partial(F&& f, Given&&... bound) {
   using Result = typename detail::PartialOf<std::decay_t<F>, std::index_sequence_for<Given...>,

@@ -1,7 +1,8 @@
 /// The untyped half of the archives: marks, tracking, classes of polymorphic pointers.
 ///
-/// Runs in both processes, inside an encode or a decode of one value. Neighbours: Boost's serializers, which
-/// call in here with every object and pointer, and the coders. A death here leaves an unpublished payload.
+/// Runs in both processes, inside an encode or a decode of one value. Neighbours: Boost's
+/// serializers, which call in here with every object and pointer, and the coders. A death here
+/// leaves an unpublished payload.
 #include <libpool/codec/archive.hpp>
 
 #include <algorithm>
@@ -34,7 +35,8 @@ unsigned int version_of(const boost::archive::detail::basic_iserializer& seriali
 
 }  // namespace
 
-// -- output -----------------------------------------------------------------------------------------
+// -- output
+// -----------------------------------------------------------------------------------------
 
 OutputArchive::OutputArchive(Encoder& encoder)
     : basic_oarchive(boost::archive::no_header), encoder_(encoder) {}
@@ -117,7 +119,8 @@ void OutputArchive::put_class(const Serializer& serializer) {
   classes_.push_back(&serializer);
 }
 
-// -- input ------------------------------------------------------------------------------------------
+// -- input
+// ------------------------------------------------------------------------------------------
 
 InputArchive::InputArchive(Decoder& decoder)
     : basic_iarchive(boost::archive::no_header), decoder_(decoder) {}
@@ -180,8 +183,9 @@ void InputArchive::load_object(void* object, const Serializer& serializer) {
   }
 }
 
-const InputArchive::PointerSerializer* InputArchive::load_pointer(
-    void*& object, const PointerSerializer* expected, Finder find) {
+const InputArchive::PointerSerializer* InputArchive::load_pointer(void*& object,
+                                                                  const PointerSerializer* expected,
+                                                                  Finder find) {
   const Mark mark = take_mark();
   if (mark == Mark::null) {
     object = last_pointer_ = nullptr;
@@ -274,8 +278,8 @@ InputArchive::Destroyer InputArchive::destroyer() const {
 void InputArchive::Destroyer::operator()(const void*) const { serializer->destroy(object); }
 
 void InputArchive::reset_object_address(const void* to, const void* from) {
-  const auto first =
-      std::ranges::find_if(objects_, [&](const Tracked& tracked) { return tracked.object == from; });
+  const auto first = std::ranges::find_if(
+      objects_, [&](const Tracked& tracked) { return tracked.object == from; });
   const auto shift = static_cast<const std::byte*>(to) - static_cast<const std::byte*>(from);
   for (auto place = first; place != objects_.end(); ++place) {
     if (!place->through_pointer) place->object = static_cast<std::byte*>(place->object) + shift;
@@ -284,6 +288,7 @@ void InputArchive::reset_object_address(const void* to, const void* from) {
 
 }  // namespace libpool::codec
 
-// Boost declares these maps, of exported classes by archive, and leaves their definition to each archive.
+// Boost declares these maps, of exported classes by archive, and leaves their definition to each
+// archive.
 template class boost::archive::detail::archive_serializer_map<libpool::codec::OutputArchive>;
 template class boost::archive::detail::archive_serializer_map<libpool::codec::InputArchive>;

@@ -1,13 +1,14 @@
 /// Archives of our own for Boost.Serialization: what a user's `serialize` sees as `ar`.
 ///
-/// Runs in both processes, inside an encode or a decode of one value. The encoder (`coder.hpp`) makes one
-/// when the value holds the first class with a `serialize`; what such a class gives to `ar` comes back to
-/// the codec (`values.hpp`). A death here leaves an unpublished payload.
+/// Runs in both processes, inside an encode or a decode of one value. The encoder (`coder.hpp`)
+/// makes one when the value holds the first class with a `serialize`; what such a class gives to
+/// `ar` comes back to the codec (`values.hpp`). A death here leaves an unpublished payload.
 ///
-/// The base classes are Boost's because its registries of exported classes know archives by them; their
-/// bookkeeping is not used. `save_object`, `save_pointer` and the like below hide the functions of the
-/// base, and Boost's templates call them on the concrete archive. So there is no archive header, no class
-/// record, and nothing from a payload is used as an index before it has been checked.
+/// The base classes are Boost's because its registries of exported classes know archives by them;
+/// their bookkeeping is not used. `save_object`, `save_pointer` and the like below hide the
+/// functions of the base, and Boost's templates call them on the concrete archive. So there is no
+/// archive header, no class record, and nothing from a payload is used as an index before it has
+/// been checked.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +36,8 @@ class Decoder;
 enum class Mark : std::uint8_t {
   null = 0,   ///< a null pointer
   plain = 1,  ///< an object that is not tracked; its data follows
-  fresh = 2,  ///< a tracked object that occurs for the first time; it has the next id, its data follows
+  fresh =
+      2,  ///< a tracked object that occurs for the first time; it has the next id, its data follows
   again = 3,  ///< a tracked object that occurred before; its 64-bit id follows
 };
 
@@ -72,7 +74,8 @@ class LIBPOOL_EXPORT OutputArchive
   void put(Mark mark);
   void put_class(const Serializer& serializer);
 
-  // Boost calls one of these, for a null pointer; the others belong to records that we do not write.
+  // Boost calls one of these, for a null pointer; the others belong to records that we do not
+  // write.
   void vsave(boost::archive::class_id_type id) override;
   void vsave(boost::archive::version_type) override {}
   void vsave(boost::archive::object_id_type) override {}
@@ -116,7 +119,8 @@ class LIBPOOL_EXPORT InputArchive
   const PointerSerializer* load_pointer(void*& object, const PointerSerializer* expected,
                                         Finder find);
 
-  // -- who owns the object of the pointer that was loaded last -------------------------------------
+  // -- who owns the object of the pointer that was loaded last
+  // -------------------------------------
   /// A raw pointer in a user's class does.
   void deliver_raw() noexcept;
   /// One `unique_ptr` does. Throws `CorruptPayload` if something else already does.

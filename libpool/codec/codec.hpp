@@ -1,14 +1,16 @@
-/// The entry points of the codec: values into payloads and back, without streams, locales or headers.
+/// The entry points of the codec: values into payloads and back, without streams, locales or
+/// headers.
 ///
-/// Runs in the parent (arguments out, results in) and in workers (the reverse). Neighbours: the chunk
-/// codec and the chunk runner (`detail/process_task.hpp`). A death here leaves an unpublished payload.
+/// Runs in the parent (arguments out, results in) and in workers (the reverse). Neighbours: the
+/// chunk codec and the chunk runner (`detail/process_task.hpp`). A death here leaves an unpublished
+/// payload.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
-#include <memory>
 #include <type_traits>
 #include <typeinfo>
 
@@ -20,13 +22,13 @@
 #include <libpool/codec/std_values.hpp>
 #include <libpool/codec/traits.hpp>
 #include <libpool/codec/values.hpp>
+#include <libpool/detail/error_types.hpp>
 #include <libpool/detail/export.hpp>
-#include <libpool/errors.hpp>
 
 namespace libpool::codec {
 
-/// Types whose values can travel between processes: those that the public contract lists, and all that is made
-/// of them. A class's own `serialize` is believed without looking into it.
+/// Types whose values can travel between processes: those that the public contract lists, and all
+/// that is made of them. A class's own `serialize` is believed without looking into it.
 template <class T>
 concept Serializable = is_serializable<T>();
 
@@ -35,8 +37,9 @@ concept Serializable = is_serializable<T>();
 [[noreturn]] LIBPOOL_EXPORT void throw_encoding_failed(const std::type_info& type);
 [[noreturn]] LIBPOOL_EXPORT void throw_decoding_failed(const std::type_info& type);
 
-/// Appends the encoded value. Throws `SerializationError` for whatever a `serialize` or the writer throws;
-/// what was written stays, for the caller to take back. A forced unwind of the thread passes through.
+/// Appends the encoded value. Throws `SerializationError` for whatever a `serialize` or the writer
+/// throws; what was written stays, for the caller to take back. A forced unwind of the thread
+/// passes through.
 template <class T>
 void encode(PayloadWriter& out, const T& value) {
   if constexpr (Bits<T>) {
@@ -53,9 +56,10 @@ void encode(PayloadWriter& out, const T& value) {
   }
 }
 
-/// Takes the value that `encode` wrote there. Throws `SerializationError` if the payload is too short or is no
-/// such value, and for whatever a `serialize` or a constructor throws; the reader is then anywhere.
-/// No byte is read twice, and no more memory is reserved than the payload could fill.
+/// Takes the value that `encode` wrote there. Throws `SerializationError` if the payload is too
+/// short or is no such value, and for whatever a `serialize` or a constructor throws; the reader is
+/// then anywhere. No byte is read twice, and no more memory is reserved than the payload could
+/// fill.
 template <class T>
 [[nodiscard]] T decode(PayloadReader& in) {
   try {
@@ -79,7 +83,8 @@ struct IsView<std::basic_string_view<Char, Traits>> : std::bool_constant<Bits<Ch
   using Element = Char;
 };
 
-/// `std::span<const T>` and `std::string_view`, which can look at an encoded `vector<T>` or `string` in place.
+/// `std::span<const T>` and `std::string_view`, which can look at an encoded `vector<T>` or
+/// `string` in place.
 template <class View>
 concept PayloadView = IsView<View>::value;
 

@@ -1,7 +1,8 @@
 /// What one encode or decode of a value keeps: the payload, the depth, the objects met so far.
 ///
-/// Runs in both processes. `encode` and `decode` (`codec.hpp`) make one for each value; the adapters of
-/// the standard types and the archives work through it. A death here leaves an unpublished payload.
+/// Runs in both processes. `encode` and `decode` (`codec.hpp`) make one for each value; the
+/// adapters of the standard types and the archives work through it. A death here leaves an
+/// unpublished payload.
 #pragma once
 
 #include <cstddef>
@@ -28,9 +29,9 @@ class LIBPOOL_EXPORT CorruptPayload : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Values nest at most this deep (a list of n nodes that own each other nests n deep, as a few calls
-/// each): so that neither a long list nor a forged payload overflows a stack of the usual 8 MiB, sanitizers
-/// included. Encoding refuses what decoding would.
+/// Values nest at most this deep (a list of n nodes that own each other nests n deep, as a few
+/// calls each): so that neither a long list nor a forged payload overflows a stack of the usual 8
+/// MiB, sanitizers included. Encoding refuses what decoding would.
 inline constexpr std::size_t max_depth = 1000;
 
 /// Counts the levels of a value; one lives on the stack for each level.
@@ -73,10 +74,12 @@ class Encoder {
     return *archive_;
   }
 
-  /// For objects that `shared_ptr`s share and that have no `serialize`: true if this one is met for the
-  /// first time, and its id.
-  [[nodiscard]] std::pair<bool, std::uint64_t> share(const void* object, const std::type_info& type) {
-    const auto [place, fresh] = shared_.try_emplace({object, std::type_index(type)}, shared_.size());
+  /// For objects that `shared_ptr`s share and that have no `serialize`: true if this one is met for
+  /// the first time, and its id.
+  [[nodiscard]] std::pair<bool, std::uint64_t> share(const void* object,
+                                                     const std::type_info& type) {
+    const auto [place, fresh] =
+        shared_.try_emplace({object, std::type_index(type)}, shared_.size());
     return {fresh, place->second};
   }
 

@@ -1,8 +1,8 @@
 /// The map of loaded modules: from addresses to tokens and back.
 ///
 /// Runs in the parent before a fork server is made, then in the parent (tokens of functions) and in
-/// workers (functions of tokens), on what was mapped then. Neighbours: the dynamic loader, the chunk codec, the
-/// task runner. A death here leaves nothing.
+/// workers (functions of tokens), on what was mapped then. Neighbours: the dynamic loader, the
+/// chunk codec, the task runner. A death here leaves nothing.
 #include <libpool/codec/function_token.hpp>
 
 #include <elf.h>
@@ -12,7 +12,7 @@
 #include <cstring>
 #include <span>
 
-#include <libpool/errors.hpp>
+#include <libpool/detail/error_types.hpp>
 
 namespace libpool::codec {
 
@@ -29,7 +29,9 @@ std::span<const std::byte> mapped(const dl_phdr_info& info, const ElfW(Phdr) & s
 
 /// Finds the note that the linker left with `--build-id`; copies at most 20 bytes of it.
 bool find_build_id(std::span<const std::byte> notes, std::size_t alignment, ModuleId& id) {
-  const auto padded = [&](std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; };
+  const auto padded = [&](std::size_t bytes) {
+    return (bytes + alignment - 1) / alignment * alignment;
+  };
   while (notes.size() >= sizeof(ElfW(Nhdr))) {
     ElfW(Nhdr) header;
     std::memcpy(&header, notes.data(), sizeof header);
@@ -48,11 +50,13 @@ bool find_build_id(std::span<const std::byte> notes, std::size_t alignment, Modu
   return false;
 }
 
-/// Stands for a build-id where there is none: FNV-1a over the code, which the loader does not change.
+/// Stands for a build-id where there is none: FNV-1a over the code, which the loader does not
+/// change.
 void digest_code(const dl_phdr_info& info, ModuleId& id) {
   std::uint64_t digest = 14695981039346656037U;
   for (const auto& segment : std::span(info.dlpi_phdr, info.dlpi_phnum)) {
-    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0 || (segment.p_flags & PF_R) == 0) continue;
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0 || (segment.p_flags & PF_R) == 0)
+      continue;
     for (const std::byte byte : mapped(info, segment)) {
       digest = (digest ^ std::to_integer<std::uint64_t>(byte)) * 1099511628211U;
     }

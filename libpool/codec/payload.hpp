@@ -24,7 +24,8 @@ class LIBPOOL_EXPORT PayloadWriter {
   PayloadWriter& operator=(const PayloadWriter&) = delete;
   virtual ~PayloadWriter() = default;
 
-  /// Appends `bytes` bytes. Throws what `make_room` throws (`std::bad_alloc`, `SerializationError`).
+  /// Appends `bytes` bytes. Throws what `make_room` throws (`std::bad_alloc`,
+  /// `SerializationError`).
   void write(const void* data, std::size_t bytes) {
     if (bytes <= static_cast<std::size_t>(end_ - cursor_)) [[likely]] {
       if (bytes != 0) std::memcpy(cursor_, data, bytes);
@@ -34,7 +35,8 @@ class LIBPOOL_EXPORT PayloadWriter {
     write_slowly(static_cast<const std::byte*>(data), bytes);
   }
 
-  /// Appends zero bytes until the position is a multiple of `alignment` (a power of two, at most 64).
+  /// Appends zero bytes until the position is a multiple of `alignment` (a power of two, at most
+  /// 64).
   void align(std::size_t alignment) {
     static constexpr std::byte zeros[64]{};
     write(zeros, (0 - position()) & (alignment - 1));
@@ -48,7 +50,8 @@ class LIBPOOL_EXPORT PayloadWriter {
  protected:
   PayloadWriter() = default;
 
-  /// Makes at least one byte of room at `cursor_`, better `wanted`; may move or flush what is there.
+  /// Makes at least one byte of room at `cursor_`, better `wanted`; may move or flush what is
+  /// there.
   virtual void make_room(std::size_t wanted) = 0;
 
   std::byte* begin_ = nullptr;   ///< start of the current piece of memory
@@ -94,14 +97,15 @@ class LIBPOOL_EXPORT PayloadUnderrun : public std::runtime_error {
   PayloadUnderrun() : std::runtime_error("the payload ends before the value does") {}
 };
 
-/// A bounded view of encoded bytes. Every byte is read at most once, so that a value checked is the value used,
-/// even in memory that another process can change. Not thread-safe.
+/// A bounded view of encoded bytes. Every byte is read at most once, so that a value checked is the
+/// value used, even in memory that another process can change. Not thread-safe.
 class PayloadReader {
  public:
   PayloadReader() = default;
 
   /// Reads `bytes`; alignment counts from `origin`, the start of the payload that they are part of.
-  explicit PayloadReader(std::span<const std::byte> bytes, const std::byte* origin = nullptr) noexcept
+  explicit PayloadReader(std::span<const std::byte> bytes,
+                         const std::byte* origin = nullptr) noexcept
       : origin_(origin != nullptr ? origin : bytes.data()),
         cursor_(bytes.data()),
         end_(bytes.data() + bytes.size()) {}

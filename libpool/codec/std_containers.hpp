@@ -1,11 +1,12 @@
 /// How the standard containers travel: strings, sequences, sets and maps.
 ///
-/// Runs in both processes, inside an encode or a decode. A count of 64 bits comes first, and is checked
-/// against the payload before anything is reserved for it. A death here leaves an unpublished payload.
+/// Runs in both processes, inside an encode or a decode. A count of 64 bits comes first, and is
+/// checked against the payload before anything is reserved for it. A death here leaves an
+/// unpublished payload.
 ///
-/// Contiguous bits (vectors and strings): the count, padding to the block's alignment, then the block.
-/// Others: the count, then each element; elements that may take no bytes have one byte before each,
-/// so that a short payload cannot promise endless elements.
+/// Contiguous bits (vectors and strings): the count, padding to the block's alignment, then the
+/// block. Others: the count, then each element; elements that may take no bytes have one byte
+/// before each, so that a short payload cannot promise endless elements.
 #pragma once
 
 #include <array>
@@ -30,7 +31,8 @@ namespace libpool::codec {
 
 inline constexpr std::size_t count_bytes = sizeof(std::uint64_t);
 
-// -- blocks ------------------------------------------------------------------------------------------
+// -- blocks
+// ------------------------------------------------------------------------------------------
 
 template <Bits T>
 void save_block(Encoder& encoder, const T* values, std::size_t count) {
@@ -44,7 +46,8 @@ template <Bits T>
 [[nodiscard]] std::size_t open_block(Decoder& decoder) {
   const std::size_t count = decoder.take_block_count(sizeof(T));
   decoder.in.align(block_alignment<T>);
-  if (count > decoder.in.remaining() / sizeof(T)) throw CorruptPayload("a count exceeds the payload");
+  if (count > decoder.in.remaining() / sizeof(T))
+    throw CorruptPayload("a count exceeds the payload");
   return count;
 }
 
@@ -63,7 +66,8 @@ struct Adapter<std::basic_string<Char, Traits, Allocator>> {
   }
 };
 
-// -- elements ------------------------------------------------------------------------------------------
+// -- elements
+// ------------------------------------------------------------------------------------------
 
 template <class Element>
 struct Elements {
@@ -85,8 +89,8 @@ struct Elements {
   }
 };
 
-/// Appends a decoded element; in its place, where it can be empty first, because tracked objects must
-/// not move.
+/// Appends a decoded element; in its place, where it can be empty first, because tracked objects
+/// must not move.
 template <class Sequence>
 void append_one(Decoder& decoder, Sequence& sequence) {
   using Element = typename Sequence::value_type;
@@ -226,7 +230,8 @@ struct Adapter<std::array<T, N>> {
   }
 };
 
-// -- sets and maps ---------------------------------------------------------------------------------
+// -- sets and maps
+// ---------------------------------------------------------------------------------
 
 template <class Container>
 concept Hashed = requires { typename Container::hasher; };

@@ -1,4 +1,5 @@
-/// How the other standard types travel: pairs, tuples, optional and variant, owning pointers, paths.
+/// How the other standard types travel: pairs, tuples, optional and variant, owning pointers,
+/// paths.
 ///
 /// Runs in both processes, inside an encode or a decode. Chrono, complex, bitset, enums and numbers
 /// need nothing here: they are bits. A death here leaves an unpublished payload.
@@ -18,7 +19,8 @@
 
 namespace libpool::codec {
 
-// -- pairs and tuples ------------------------------------------------------------------------------
+// -- pairs and tuples
+// ------------------------------------------------------------------------------
 
 template <class A, class B>
 struct Adapter<std::pair<A, B>> {
@@ -55,7 +57,8 @@ struct Adapter<std::tuple<T...>> {
   }
 };
 
-// -- optional and variant ----------------------------------------------------------------------------
+// -- optional and variant
+// ----------------------------------------------------------------------------
 
 /// True for one, false for zero; no other byte is either.
 [[nodiscard]] inline bool take_flag(Decoder& decoder) {
@@ -79,9 +82,8 @@ struct Adapter<std::optional<T>> {
     if constexpr (std::is_default_constructible_v<T>) {
       codec::load_into(decoder, optional.emplace());
     } else {
-      load_and_place<T>(decoder, [&](T&& value) {
-        return std::addressof(optional.emplace(std::move(value)));
-      });
+      load_and_place<T>(
+          decoder, [&](T&& value) { return std::addressof(optional.emplace(std::move(value))); });
     }
   }
 };
@@ -130,10 +132,11 @@ struct Adapter<std::variant<T...>> {
   }
 };
 
-// -- owning pointers ---------------------------------------------------------------------------------
+// -- owning pointers
+// ---------------------------------------------------------------------------------
 
-/// To classes with a serialize of their own: as Boost writes pointers, so that polymorphic classes keep
-/// their type and tracked objects their identity. To others: a flag, then the value.
+/// To classes with a serialize of their own: as Boost writes pointers, so that polymorphic classes
+/// keep their type and tracked objects their identity. To others: a flag, then the value.
 template <class T>
 struct Adapter<std::unique_ptr<T>> {
   using Value = std::remove_const_t<T>;
@@ -169,8 +172,8 @@ struct Adapter<std::unique_ptr<T>> {
   }
 };
 
-/// Shared objects travel once in each value; their sharing is restored. Objects of classes with a serialize are
-/// tracked as Boost does it, others by address and type.
+/// Shared objects travel once in each value; their sharing is restored. Objects of classes with a
+/// serialize are tracked as Boost does it, others by address and type.
 template <class T>
 struct Adapter<std::shared_ptr<T>> {
   using Value = std::remove_const_t<T>;
@@ -237,8 +240,8 @@ struct Adapter<std::shared_ptr<T>> {
   }
 };
 
-/// The object that it observes, if that is alive. It dies after decoding unless a `shared_ptr` of the same
-/// value owns it.
+/// The object that it observes, if that is alive. It dies after decoding unless a `shared_ptr` of
+/// the same value owns it.
 template <class T>
 struct Adapter<std::weak_ptr<T>> {
   using Parts = Types<std::remove_const_t<T>>;
@@ -252,7 +255,8 @@ struct Adapter<std::weak_ptr<T>> {
   }
 };
 
-// -- paths ---------------------------------------------------------------------------------------------
+// -- paths
+// ---------------------------------------------------------------------------------------------
 
 template <>
 struct Adapter<std::filesystem::path> {

@@ -3,8 +3,9 @@
 /// Compile time only. Neighbours: `values.hpp` dispatches on it, the adapters of the standard types
 /// add to it, `codec.hpp` makes the public concept `Serializable` of it.
 ///
-/// Every type belongs to the first of these that fits: one with an `Adapter` (the standard types that are
-/// not plain bytes), one with a `serialize` of its own, bits (copied as they lie), an aggregate.
+/// Every type belongs to the first of these that fits: one with an `Adapter` (the standard types
+/// that are not plain bytes), one with a `serialize` of its own, bits (copied as they lie), an
+/// aggregate.
 #pragma once
 
 #include <array>
@@ -42,7 +43,8 @@ struct Adapter;
 template <class T>
 concept Adapted = requires { typename Adapter<T>::Parts; };
 
-// -- a serialize of its own ------------------------------------------------------------------------
+// -- a serialize of its own
+// ------------------------------------------------------------------------
 
 namespace member_probe {
 
@@ -77,9 +79,9 @@ concept Found = requires(OutputArchive& archive, T& value, Version version) {
 /// A final class cannot be derived from: of it, only a public `serialize` is seen.
 template <class T>
 concept HasMemberSerialize =
-    std::is_class_v<T> &&
-    ((std::is_final_v<T> && requires(OutputArchive& archive, T& value) { value.serialize(archive, 0U); }) ||
-     (!std::is_final_v<T> && !member_probe::Unambiguous<T>));
+    std::is_class_v<T> && ((std::is_final_v<T> && requires(OutputArchive& archive, T& value) {
+                             value.serialize(archive, 0U);
+                           }) || (!std::is_final_v<T> && !member_probe::Unambiguous<T>));
 
 /// A class that Boost.Serialization knows: by a member `serialize`, or by a free one that is found
 /// through the namespaces of its arguments or lies in `boost::serialization`.
@@ -87,7 +89,8 @@ template <class T>
 concept OwnSerialize =
     std::is_class_v<T> && !Adapted<T> && (HasMemberSerialize<T> || free_probe::Found<T>);
 
-// -- bits ------------------------------------------------------------------------------------------
+// -- bits
+// ------------------------------------------------------------------------------------------
 
 /// Types that are copyable as bits and still mean nothing elsewhere: they point to things.
 template <class T>
@@ -102,9 +105,9 @@ template <class T>
 concept Referring = IsReferring<T>::value;
 
 template <class T>
-struct IsBits
-    : std::bool_constant<std::is_trivially_copyable_v<T> && !std::is_const_v<T> && !std::is_volatile_v<T> &&
-                         !Referring<T> && !Adapted<T> && !OwnSerialize<T>> {};
+struct IsBits : std::bool_constant<std::is_trivially_copyable_v<T> && !std::is_const_v<T> &&
+                                   !std::is_volatile_v<T> && !Referring<T> && !Adapted<T> &&
+                                   !OwnSerialize<T>> {};
 template <class T, std::size_t N>
 struct IsBits<T[N]> : IsBits<T> {};
 template <class T, std::size_t N>
@@ -114,7 +117,8 @@ struct IsBits<std::array<T, N>> : IsBits<T> {};
 template <class T>
 concept Bits = IsBits<T>::value;
 
-// -- aggregates ------------------------------------------------------------------------------------
+// -- aggregates
+// ------------------------------------------------------------------------------------
 
 namespace base_probe {
 
@@ -134,13 +138,14 @@ concept HasBase = requires { T{AnyBase<T>{}}; } && !requires { T{Nothing{}}; };
 
 /// Taken apart into its members by Boost.PFR.
 template <class T>
-concept Aggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !Adapted<T> && !OwnSerialize<T> &&
-                    !Bits<T> && !Referring<T> && !base_probe::HasBase<T>;
+concept Aggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !Adapted<T> &&
+                    !OwnSerialize<T> && !Bits<T> && !Referring<T> && !base_probe::HasBase<T>;
 
 template <class T>
 using FieldIndices = std::make_index_sequence<boost::pfr::tuple_size_v<T>>;
 
-// -- the whole tree of a type ------------------------------------------------------------------------
+// -- the whole tree of a type
+// ------------------------------------------------------------------------
 
 template <class T, class... Above>
 consteval bool is_serializable();
@@ -155,7 +160,8 @@ consteval bool fields_serializable(std::index_sequence<I...>) {
   return (is_serializable<boost::pfr::tuple_element_t<I, T>, Above...>() && ...);
 }
 
-/// `Above` are the types that this one is a part of: a recursive type is as serialisable as its other parts.
+/// `Above` are the types that this one is a part of: a recursive type is as serialisable as its
+/// other parts.
 template <class T, class... Above>
 consteval bool is_serializable() {
   if constexpr (!std::is_object_v<T> || std::is_const_v<T> || std::is_volatile_v<T>) {
@@ -175,7 +181,8 @@ consteval bool is_serializable() {
   }
 }
 
-// -- least sizes -------------------------------------------------------------------------------------
+// -- least sizes
+// -------------------------------------------------------------------------------------
 
 template <class T>
 consteval std::size_t least_bytes();
@@ -190,17 +197,19 @@ consteval std::size_t least_bytes_of_fields(std::index_sequence<I...>) {
   return (std::size_t{0} + ... + least_bytes<boost::pfr::tuple_element_t<I, T>>());
 }
 
-/// Bytes that every encoded value of this type takes at least; what counts of elements are checked by.
+/// Bytes that every encoded value of this type takes at least; what counts of elements are checked
+/// by.
 template <class T>
 consteval std::size_t least_bytes() {
   if constexpr (Adapted<T>) {
     return Adapter<T>::least_bytes;
   } else if constexpr (OwnSerialize<T>) {
-    // Objects begin with a mark, except where the user asked for neither class information nor tracking.
-    constexpr bool unmarked = boost::serialization::implementation_level<T>::value <
-                                  boost::serialization::object_class_info &&
-                              boost::serialization::tracking_level<T>::value ==
-                                  boost::serialization::track_never;
+    // Objects begin with a mark, except where the user asked for neither class information nor
+    // tracking.
+    constexpr bool unmarked =
+        boost::serialization::implementation_level<T>::value <
+            boost::serialization::object_class_info &&
+        boost::serialization::tracking_level<T>::value == boost::serialization::track_never;
     return unmarked ? 0 : 1;
   } else if constexpr (Bits<T>) {
     return sizeof(T);

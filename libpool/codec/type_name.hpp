@@ -1,6 +1,7 @@
 /// The names of types as a programmer writes them.
 ///
-/// Runs in both processes, wherever an error names a type. Nothing is shared; a death here leaves nothing.
+/// Runs in both processes, wherever an error names a type. Nothing is shared; a death here leaves
+/// nothing.
 #pragma once
 
 #include <string>

@@ -1,8 +1,8 @@
 /// The dispatch: any value into a payload and back, by the class of its type.
 ///
-/// Runs in both processes, inside an encode or a decode. Neighbours: the entry points (`codec.hpp`) before
-/// it, the adapters of the standard types and the archives behind it, which all call back in here for
-/// the values inside their values. A death here leaves an unpublished payload.
+/// Runs in both processes, inside an encode or a decode. Neighbours: the entry points (`codec.hpp`)
+/// before it, the adapters of the standard types and the archives behind it, which all call back in
+/// here for the values inside their values. A death here leaves an unpublished payload.
 #pragma once
 
 #include <algorithm>
@@ -39,10 +39,11 @@ void load_into(Decoder& decoder, T& value);
 template <class T>
 [[nodiscard]] T load(Decoder& decoder);
 
-// -- bits --------------------------------------------------------------------------------------------
+// -- bits
+// --------------------------------------------------------------------------------------------
 
-/// Blocks begin at a multiple of this, counted from the start of the payload, so that they can be viewed
-/// in place where payloads begin at a multiple of 16.
+/// Blocks begin at a multiple of this, counted from the start of the payload, so that they can be
+/// viewed in place where payloads begin at a multiple of 16.
 template <class T>
 inline constexpr std::size_t block_alignment = std::min<std::size_t>(alignof(T), 16);
 
@@ -80,7 +81,8 @@ T load_copied(PayloadReader& in) {
   return std::move(*std::launder(reinterpret_cast<T*>(storage)));
 }
 
-// -- classes with a serialize of their own ----------------------------------------------------------
+// -- classes with a serialize of their own
+// ----------------------------------------------------------
 
 /// Has to be made by `load_construct_data`: it has no default constructor, or a private one.
 template <class T>
@@ -114,7 +116,8 @@ class Constructed {
   alignas(T) std::byte storage_[sizeof(T)];
 };
 
-// -- the dispatch ------------------------------------------------------------------------------------
+// -- the dispatch
+// ------------------------------------------------------------------------------------
 
 template <class T>
 void save(Encoder& encoder, const T& value) {
@@ -132,12 +135,14 @@ void save(Encoder& encoder, const T& value) {
       save_class(encoder, value);
     } else if constexpr (std::is_array_v<T>) {
       for (const auto& element : value) save(encoder, element);
-    } else {
-      static_assert(is_serializable<T>(),
-                    "libpool: this type cannot travel between processes: give it a Boost.Serialization "
-                    "`serialize`, or make it trivially copyable or an aggregate of types that can; "
-                    "pointers, references and views cannot");
+    } else if constexpr (Aggregate<T>) {
       boost::pfr::for_each_field(value, [&](const auto& field) { save(encoder, field); });
+    } else {
+      static_assert(
+          is_serializable<T>(),
+          "libpool: this type cannot travel between processes: give it a Boost.Serialization "
+          "`serialize`, or make it trivially copyable or an aggregate of types that can; "
+          "pointers, references and views cannot");
     }
   }
 }
@@ -167,8 +172,10 @@ void load_into(Decoder& decoder, T& value) {
       load_class(decoder, value);
     } else if constexpr (std::is_array_v<T>) {
       for (auto& element : value) load_into(decoder, element);
-    } else {
+    } else if constexpr (Aggregate<T>) {
       boost::pfr::for_each_field(value, [&](auto& field) { load_into(decoder, field); });
+    } else {
+      static_assert(is_serializable<T>(), "libpool: this type cannot travel between processes");
     }
   }
 }
@@ -192,9 +199,10 @@ T load(Decoder& decoder) {
     const Depth depth = decoder.deeper();
     if constexpr (Adapted<T>) {
       return Adapter<T>::load(decoder);
+    } else if constexpr (Aggregate<T>) {
+      return load_fields<T>(decoder, FieldIndices<T>{});
     } else {
       static_assert(is_serializable<T>(), "libpool: this type cannot travel between processes");
-      return load_fields<T>(decoder, FieldIndices<T>{});
     }
   }
 }
@@ -207,7 +215,8 @@ void load_and_place(Decoder& decoder, Place&& place) {
   if constexpr (OwnSerialize<T>) decoder.moved(placed, std::addressof(value));
 }
 
-// -- what a user's serialize gives to `ar` ------------------------------------------------------------
+// -- what a user's serialize gives to `ar`
+// ------------------------------------------------------------
 
 template <class T>
 inline constexpr bool is_named = false;
@@ -266,8 +275,8 @@ struct Adapter<boost::serialization::array_wrapper<T>> {
   }
 };
 
-/// The count that Boost's adapters of its own containers write; they reserve memory by it, so a count that the
-/// payload cannot hold is refused.
+/// The count that Boost's adapters of its own containers write; they reserve memory by it, so a
+/// count that the payload cannot hold is refused.
 template <>
 struct Adapter<boost::serialization::collection_size_type> {
   using Parts = Types<>;

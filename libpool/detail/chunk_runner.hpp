@@ -22,13 +22,13 @@
 #include <libpool/codec/type_name.hpp>
 #include <libpool/detail/callable.hpp>
 #include <libpool/detail/chunk_context.hpp>
+#include <libpool/detail/error_types.hpp>
 #include <libpool/detail/task_callable.hpp>
-#include <libpool/errors.hpp>
 
 namespace libpool::detail {
 
-/// The view that parameter I of F shows of an argument that travels as A, decoded in place; void if it
-/// is no such parameter.
+/// The view that parameter I of F shows of an argument that travels as A, decoded in place; void if
+/// it is no such parameter.
 template <class A, class Parameter>
 struct ViewOf {
   using type = void;
@@ -80,7 +80,8 @@ struct HeldAt {
   using type = HeldArgument<A, std::tuple_element_t<I, Received>, View>;
 };
 
-/// Decodes the arguments from left to right, each where it stays until the call is over, then calls.
+/// Decodes the arguments from left to right, each where it stays until the call is over, then
+/// calls.
 template <class Call, class... Held>
 void hold_and_call(codec::PayloadReader&, const Call& call, codec::Types<>, Held&... held) {
   call(held...);

@@ -1,4 +1,5 @@
-/// The typed half of a process batch: how its function, items and results become bytes and come back.
+/// The typed half of a process batch: how its function, items and results become bytes and come
+/// back.
 ///
 /// Runs in the parent, between the input (`source.hpp`) and the core. Its twin in the workers is
 /// `run_chunk` (`chunk_runner.hpp`). A worker's death never interrupts it.
@@ -24,12 +25,13 @@
 #include <libpool/detail/callable.hpp>
 #include <libpool/detail/chunk_codec.hpp>
 #include <libpool/detail/chunk_runner.hpp>
+#include <libpool/detail/error_types.hpp>
 #include <libpool/detail/task_callable.hpp>
-#include <libpool/errors.hpp>
 
 namespace libpool::detail {
 
-// -- the layout of an item ---------------------------------------------------------------------------
+// -- the layout of an item
+// ---------------------------------------------------------------------------
 
 /// Bytes of each item where all arguments are copied as bits, side by side; else zero.
 template <class Arguments>
@@ -42,14 +44,13 @@ inline constexpr std::uint32_t item_stride<std::tuple<A...>> =
 
 /// A source whose items lie in memory as they lie in a payload.
 template <class Source>
-concept EncodedInBulk = item_stride<typename Source::Arguments> != 0 &&
-                        std::tuple_size_v<typename Source::Arguments> == 1 &&
-                        requires(Source& source) {
-                          {
-                            source.contiguous()
-                          } -> std::same_as<
-                              std::span<const std::tuple_element_t<0, typename Source::Arguments>>>;
-                        };
+concept EncodedInBulk =
+    item_stride<typename Source::Arguments> != 0 &&
+    std::tuple_size_v<typename Source::Arguments> == 1 && requires(Source& source) {
+      {
+        source.contiguous()
+      } -> std::same_as<std::span<const std::tuple_element_t<0, typename Source::Arguments>>>;
+    };
 
 /// Appends one item. Throws `SerializationError` or what the writer throws.
 template <class Arguments, class... A>
@@ -67,7 +68,8 @@ void encode_item(codec::ContiguousWriter& out, const A&... arguments) {
   }
 }
 
-// -- the parent's side -------------------------------------------------------------------------------
+// -- the parent's side
+// -------------------------------------------------------------------------------
 
 /// Encodes the chunks of one batch and decodes its results. Members as in `ChunkCodec`.
 template <class F, class Source, class Store>
@@ -76,8 +78,8 @@ class TypedChunkCodec final : public ChunkCodec {
   using Arguments = typename Source::Arguments;
   using Result = typename Store::Result;
 
-  /// Throws `PoolError` if `f`, or this template's code, lies in a module that workers do not have. `modules` must
-  /// outlive the codec.
+  /// Throws `PoolError` if `f`, or this template's code, lies in a module that workers do not have.
+  /// `modules` must outlive the codec.
   TypedChunkCodec(F f, Source source, std::shared_ptr<Store> store, const codec::ModuleMap& modules)
       : f_(std::move(f)), source_(std::move(source)), store_(std::move(store)), modules_(modules) {
     constexpr ChunkRunner runner = &run_chunk<F, Arguments, typename Source::Received>;
@@ -190,26 +192,31 @@ class TypedChunkCodec final : public ChunkCodec {
   codec::FunctionToken runner_;
 };
 
-// -- what cannot be a process task -------------------------------------------------------------------
+// -- what cannot be a process task
+// -------------------------------------------------------------------
 
 /// Refuses, with a message, a type that cannot travel as an argument or a bound value.
 template <class A>
 consteval void check_argument() {
-  static_assert(!std::is_pointer_v<A> && !std::is_member_pointer_v<A>,
-                "libpool: an argument or a bound value is a raw pointer, which points nowhere in "
-                "another process: pass the value itself, or a std::unique_ptr or std::shared_ptr to it.");
-  static_assert(!is_reference_wrapper<A>,
-                "libpool: an argument or a bound value is a std::reference_wrapper, which refers to "
-                "nothing in another process: pass the value itself.");
-  static_assert(codec::OwnSerialize<A> || !codec::Referring<A> || std::is_pointer_v<A> ||
-                    std::is_member_pointer_v<A> || is_reference_wrapper<A>,
-                "libpool: an argument or a bound value is a view, whose elements stay behind in this "
-                "process: pass an owner such as std::vector or std::string (if the function's parameter is "
-                "a std::span<const T> or std::string_view, a vector or string is not copied for it).");
-  static_assert(codec::Serializable<A> || (codec::Referring<A> && !codec::OwnSerialize<A>),
-                "libpool: an argument or a bound value cannot travel to another process: give its class "
-                "a Boost.Serialization `serialize`, or make it trivially copyable, or an aggregate "
-                "(without bases, C arrays or bit-fields) of types that can travel.");
+  static_assert(
+      !std::is_pointer_v<A> && !std::is_member_pointer_v<A>,
+      "libpool: an argument or a bound value is a raw pointer, which points nowhere in "
+      "another process: pass the value itself, or a std::unique_ptr or std::shared_ptr to it.");
+  static_assert(
+      !is_reference_wrapper<A>,
+      "libpool: an argument or a bound value is a std::reference_wrapper, which refers to "
+      "nothing in another process: pass the value itself.");
+  static_assert(
+      codec::OwnSerialize<A> || !codec::Referring<A> || std::is_pointer_v<A> ||
+          std::is_member_pointer_v<A> || is_reference_wrapper<A>,
+      "libpool: an argument or a bound value is a view, whose elements stay behind in this "
+      "process: pass an owner such as std::vector or std::string (if the function's parameter is "
+      "a std::span<const T> or std::string_view, a vector or string is not copied for it).");
+  static_assert(
+      codec::Serializable<A> || (codec::Referring<A> && !codec::OwnSerialize<A>),
+      "libpool: an argument or a bound value cannot travel to another process: give its class "
+      "a Boost.Serialization `serialize`, or make it trivially copyable, or an aggregate "
+      "(without bases, C arrays or bit-fields) of types that can travel.");
 }
 
 template <class... A>
@@ -232,20 +239,22 @@ consteval void check_function() {
     check_arguments(typename PartialParts<F>::Values{});
   } else {
     static_assert(!std::is_member_pointer_v<F>,
-                  "libpool: ProcessPool takes no pointer to a member: wrap it in a captureless lambda, such as "
+                  "libpool: ProcessPool takes no pointer to a member: wrap it in a captureless "
+                  "lambda, such as "
                   "[](const C& c) { return c.member(); }.");
-    static_assert(callable_kind<F>() != CallableKind::refused || std::is_member_pointer_v<F>,
-                  "libpool: ProcessPool cannot send this function to a worker. It may be a function "
-                  "pointer, a captureless lambda or stateless function object, or one that is trivially "
-                  "copyable and of standard layout (capture by value: a reference would point into "
-                  "another process's past). Bind values of other types, such as std::string, with "
-                  "libpool::partial(f, values...), or give the function object a Boost.Serialization "
-                  "`serialize`. A std::function cannot travel: pass what it holds.");
+    static_assert(
+        callable_kind<F>() != CallableKind::refused || std::is_member_pointer_v<F>,
+        "libpool: ProcessPool cannot send this function to a worker. It may be a function "
+        "pointer, a captureless lambda or stateless function object, or one that is trivially "
+        "copyable and of standard layout (capture by value: a reference would point into "
+        "another process's past). Bind values of other types, such as std::string, with "
+        "libpool::partial(f, values...), or give the function object a Boost.Serialization "
+        "`serialize`. A std::function cannot travel: pass what it holds.");
   }
 }
 
-/// Refuses, with messages that say what to do instead, what a process pool cannot run. What it cannot see: raw
-/// pointers inside captures and classes, which point nowhere in a worker.
+/// Refuses, with messages that say what to do instead, what a process pool cannot run. What it
+/// cannot see: raw pointers inside captures and classes, which point nowhere in a worker.
 template <class F, class Source>
 constexpr void check_process_task() {
   check_function<F>();
@@ -253,11 +262,11 @@ constexpr void check_process_task() {
     check_arguments(codec::Types<A...>{});
   }(std::type_identity<typename Source::Arguments>{});
   using Result = source_result_t<F, Source>;
-  static_assert(std::is_void_v<Result> || std::is_same_v<Result, NotCallable> ||
-                    codec::Serializable<Result>,
-                "libpool: the function's result cannot travel back to this process: give its class a "
-                "Boost.Serialization `serialize`, or make it trivially copyable, or an aggregate (without "
-                "bases, C arrays or bit-fields) of types that can travel.");
+  static_assert(
+      std::is_void_v<Result> || std::is_same_v<Result, NotCallable> || codec::Serializable<Result>,
+      "libpool: the function's result cannot travel back to this process: give its class a "
+      "Boost.Serialization `serialize`, or make it trivially copyable, or an aggregate (without "
+      "bases, C arrays or bit-fields) of types that can travel.");
 }
 
 }  // namespace libpool::detail

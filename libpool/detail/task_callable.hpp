@@ -1,7 +1,8 @@
 /// How a task's function travels to a worker.
 ///
-/// Runs in the parent (out) and in a worker (in), once for each chunk. Neighbours: the chunk codec and the chunk
-/// runner (`process_task.hpp`). A worker's death here is one before its chunk's first item.
+/// Runs in the parent (out) and in a worker (in), once for each chunk. Neighbours: the chunk codec
+/// and the chunk runner (`process_task.hpp`). A worker's death here is one before its chunk's first
+/// item.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@
 #include <libpool/codec/codec.hpp>
 #include <libpool/codec/function_token.hpp>
 #include <libpool/codec/type_name.hpp>
-#include <libpool/errors.hpp>
+#include <libpool/detail/error_types.hpp>
 #include <libpool/partial.hpp>
 
 namespace libpool::detail {
