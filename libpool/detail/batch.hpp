@@ -113,6 +113,10 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
   /// the batch has concluded.
   bool abandon(std::exception_ptr reason, bool at_once) noexcept;
 
+  /// For a batch of one item that cannot be stopped once it runs: true for the first to call this,
+  /// of `cancel` and the thread that is about to run it. [leaf]
+  [[nodiscard]] bool claim_start() noexcept { return !start_claimed_.exchange(true); }
+
   /// Abandoned: the core may drop its chunks and stop feeding. [leaf]
   [[nodiscard]] bool abandoned() const noexcept {
     return abandoned_.load(std::memory_order_relaxed);
@@ -166,6 +170,7 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
   std::atomic<std::size_t> settled_{0};
   std::atomic<bool> input_ended_{false};
   std::atomic<bool> abandoned_{false};
+  std::atomic<bool> start_claimed_{false};
   std::atomic<std::uint64_t> changes_{0};  // changes under mutex_
 
   // Guarded by mutex_.

@@ -44,6 +44,7 @@ template <class Value>
 class JobStore : public Batch {
  public:
   using Stored = stored_t<Value>;
+  static constexpr bool yields_items = false;
 
   JobStore(Terms terms, Callbacks<Value> callbacks)
       : Batch(terms), callbacks_(std::move(callbacks)) {}

@@ -9,6 +9,15 @@
 
 namespace libpool::detail {
 
+void check_pool_arguments(std::size_t workers, const PoolOptions& options) {
+  constexpr std::size_t most_workers = 4096;
+  if (workers == 0 || workers > most_workers) {
+    throw std::invalid_argument("libpool: a pool has 1 to 4096 workers");
+  }
+  check_size_option(options.max_tasks_per_child, "max_tasks_per_child");
+  check_size_option(options.window, "window");
+}
+
 void check_size_option(const std::optional<std::size_t>& size, const char* name) {
   if (size && *size == 0) {
     throw std::invalid_argument(std::string("libpool: ") + name + " must be at least 1");

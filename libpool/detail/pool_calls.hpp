@@ -135,9 +135,8 @@ class PoolCalls {
     requires(!is_apply_options<std::decay_t<A>> && ...)
   auto apply_async(F&& f, A&&... arguments) -> AsyncResult<apply_result_t<F, A&&...>> {
     using R = apply_result_t<F, A&&...>;
-    return AsyncResult<R>(
-        start_apply<R>(Feeding::at_submit, std::forward<F>(f), {}, {},
-                       std::forward<A>(arguments)...));
+    return AsyncResult<R>(start_apply<R>(Feeding::at_submit, std::forward<F>(f), {}, {},
+                                         std::forward<A>(arguments)...));
   }
 
   /// The same with options; the arguments are the tuple's elements, as rvalues.
@@ -148,10 +147,11 @@ class PoolCalls {
     using R = apply_result_t<F, A&&...>;
     return std::apply(
         [&](auto&... argument) {
-          return AsyncResult<R>(start_apply<R>(
-              Feeding::at_submit, std::forward<F>(f), {.timeout = options.timeout, .retries = options.retries},
-              {std::move(options.callback), std::move(options.error_callback)},
-              static_cast<A&&>(argument)...));
+          return AsyncResult<R>(
+              start_apply<R>(Feeding::at_submit, std::forward<F>(f),
+                             {.timeout = options.timeout, .retries = options.retries},
+                             {std::move(options.callback), std::move(options.error_callback)},
+                             static_cast<A&&>(argument)...));
         },
         arguments);
   }

@@ -260,6 +260,8 @@ class RangeSource {
 
  public:
   static constexpr bool moves = Storage::moves;
+  static constexpr bool single = false;
+  static constexpr bool side_by_side = SideBySide<Range>;
   using Arguments = typename Unpacked::Arguments;
   using Received = typename ReceivedAll<moves, Arguments>::type;
   /// An element of the range, as const as f sees it.
@@ -336,14 +338,18 @@ class ArgumentsSource {
  public:
   static constexpr bool moves = (true && ... && !std::is_lvalue_reference_v<Given>);
   static constexpr bool keeps_elements = false;
+  static constexpr bool side_by_side = false;
   using Arguments = typename Types<Indices>::Arguments;
   using Received = typename Types<Indices>::Received;
+
+  static constexpr bool single = true;  ///< `arguments()` can be used instead of `next`
 
   /// Throws what copying or converting an argument throws.
   explicit ArgumentsSource(Given&&... given)
       : ArgumentsSource(Indices{}, std::forward<Given>(given)...) {}
 
   [[nodiscard]] static std::optional<std::size_t> size_hint() noexcept { return 1; }
+  [[nodiscard]] Arguments& arguments() noexcept { return arguments_; }
 
   template <class Use>
   bool next(Use&& use) {

@@ -46,6 +46,7 @@ class StreamStore : public Batch {
  public:
   using Result = stored_t<R>;
   using Item = Outcome<R>;
+  static constexpr bool yields_items = true;  ///< items are wanted as they come
 
   StreamStore(Terms terms, Window window, bool ordered)
       : Batch(terms), window_(window), ordered_(ordered) {}

@@ -1,0 +1,297 @@
+/// A thread pool's half of a batch: its input, its function, and how a chunk of it runs.
+///
+/// Runs in the parent: `pull` on the batch's feeding thread, `run` on a worker thread. Neighbours:
+/// the core of the thread pool on one side, the batch's source and store on the other. A crash in
+/// `run` is the program's.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <libpool/detail/batch.hpp>
+#include <libpool/detail/callable.hpp>
+#include <libpool/detail/export.hpp>
+#include <libpool/detail/thread_run.hpp>
+
+namespace libpool::detail {
+
+class ThreadJob;
+
+/// Consecutive items of a batch. `items` is what the job pulled; parts of one pull share it.
+struct ThreadChunk {
+  std::shared_ptr<ThreadJob> job;
+  std::shared_ptr<void> items;
+  std::size_t first_index = 0;  ///< place in the batch of item 0
+  std::size_t begin = 0;        ///< items of `items`
+  std::size_t end = 0;
+
+  [[nodiscard]] std::size_t size() const noexcept { return end - begin; }
+};
+
+/// The untyped half.
+class LIBPOOL_EXPORT ThreadJob {
+ public:
+  struct Pulled {
+    std::shared_ptr<void> items = nullptr;
+    std::size_t count = 0;
+    bool ended = false;  ///< after these items, by itself or for `input_error`
+    std::exception_ptr input_error = nullptr;
+    std::exception_ptr item_error =
+        nullptr;  ///< one more was pulled, and could not be copied for this
+  };
+
+  explicit ThreadJob(std::shared_ptr<Batch> batch) noexcept : batch_(std::move(batch)) {}
+  ThreadJob(const ThreadJob&) = delete;
+  ThreadJob& operator=(const ThreadJob&) = delete;
+  virtual ~ThreadJob() = default;
+
+  [[nodiscard]] Batch& batch() const noexcept { return *batch_; }
+
+  /// At most `limit` items. Throws `std::bad_alloc`, having pulled nothing.
+  [[nodiscard]] virtual Pulled pull(std::size_t limit) = 0;
+
+  /// The feeding thread lets go of the input, which may be the caller's.
+  virtual void drop_source() noexcept = 0;
+
+  /// Runs the items of the chunk and hands their outcomes to the store.
+  virtual void run(const ThreadChunk& chunk, ThreadRun& run) noexcept = 0;
+
+  // Guarded by the core's mutex.
+  std::size_t chunks = 0;         ///< queued or running
+  bool feeding = false;           ///< a thread takes feeding steps, or has been asked to
+  bool feed_again = false;        ///< room appeared meanwhile
+  bool waits_for_chunks = false;  ///< feeding goes on when fewer chunks are in the pool
+  bool fed = false;               ///< nothing more will be pulled
+
+ private:
+  const std::shared_ptr<Batch> batch_;
+};
+
+/// Elements that lie side by side in a container of the batch's own.
+template <class Element>
+struct ElementRow {
+  Element* first = nullptr;
+};
+
+/// What a pull keeps of its items: places in the batch's own container, or the arguments
+/// themselves.
+template <class Source>
+struct ItemsOf {
+  using type = std::vector<typename Source::Arguments>;
+};
+template <class Source>
+  requires(Source::keeps_elements && Source::side_by_side)
+struct ItemsOf<Source> {
+  using type = ElementRow<typename Source::Element>;
+};
+template <class Source>
+  requires(Source::keeps_elements && !Source::side_by_side)
+struct ItemsOf<Source> {
+  using type = std::vector<typename Source::Element*>;
+};
+
+template <class F, class Source, class Store>
+class TypedThreadJob final : public ThreadJob {
+  using Items = typename ItemsOf<Source>::type;
+  using Received = typename Source::Received;
+  using Result = typename Store::Result;
+  using Call = TaskCall<F, Received>;
+
+ public:
+  TypedThreadJob(F&& function, Source&& source, std::shared_ptr<Store> store)
+      : ThreadJob(store),
+        function_(std::move(function)),
+        source_(std::move(source)),
+        store_(*store) {}
+
+  [[nodiscard]] Pulled pull(std::size_t limit) override {
+    Pulled pulled;
+    if constexpr (Source::single) {
+      pulled.count = 1;
+      pulled.ended = true;
+    } else {
+      auto items = std::make_shared<Items>();
+      try {
+        take(*items, limit, pulled);
+      } catch (...) {
+        pulled.ended = true;
+        pulled.input_error = std::current_exception();
+      }
+      pulled.items = std::move(items);
+    }
+    return pulled;
+  }
+
+  void drop_source() noexcept override {
+    // Where the items are places in the source, it lives as long as they do.
+    if constexpr (!Source::keeps_elements && !Source::single) source_.reset();
+  }
+
+  void run(const ThreadChunk& chunk, ThreadRun& run) noexcept override {
+    if constexpr (Call::constant || Source::single) {
+      run_items(function_, chunk, run);
+    } else {
+      static_assert(
+          std::is_copy_constructible_v<F>,
+          "libpool: a function whose call operator is not const is copied for each chunk");
+      std::optional<F> own;  // the state of a mutable function lives for one chunk
+      try {
+        own.emplace(std::as_const(function_));
+      } catch (...) {
+        return fail_items(std::current_exception(), chunk, run);
+      }
+      run_items(*own, chunk, run);
+    }
+  }
+
+ private:
+  // -- pulling -----------------------------------------------------------------------------------
+
+  void take(Items& items, std::size_t limit, Pulled& pulled) {
+    if constexpr (Source::keeps_elements) {
+      const auto keep = [&](auto* element) { take_place(items, element, pulled); };
+      while (pulled.count < limit && !pulled.item_error && !pulled.ended) {
+        pulled.ended = !source_->next_element(keep);
+      }
+    } else if constexpr (requires { source_->contiguous(); }) {
+      const auto left = source_->contiguous();
+      pulled.count = std::min(limit, left.size());
+      items.assign(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(pulled.count));
+      source_->skip(pulled.count);
+      pulled.ended = pulled.count == left.size();
+    } else {
+      const auto copy = [&](auto&&... arguments) {
+        take_arguments(items, pulled, std::forward<decltype(arguments)>(arguments)...);
+      };
+      while (pulled.count < limit && !pulled.item_error && !pulled.ended) {
+        pulled.ended = !source_->next(copy);
+      }
+    }
+  }
+
+  template <class Element>
+  static void take_place(Items& items, Element* element, Pulled& pulled) noexcept {
+    if constexpr (Source::side_by_side) {
+      if (pulled.count == 0) items.first = element;
+      ++pulled.count;
+    } else {
+      try {
+        items.push_back(element);
+        ++pulled.count;
+      } catch (...) {
+        pulled.item_error = std::current_exception();
+      }
+    }
+  }
+
+  template <class... Given>
+  static void take_arguments(Items& items, Pulled& pulled, Given&&... arguments) noexcept {
+    static_assert(std::is_constructible_v<typename Source::Arguments, Given&&...>,
+                  "libpool: elements of an lvalue or a view are copied, and these cannot be: pass "
+                  "the container with std::move");
+    try {
+      items.emplace_back(std::forward<Given>(arguments)...);
+      ++pulled.count;
+    } catch (...) {
+      pulled.item_error = std::current_exception();
+    }
+  }
+
+  // -- running -----------------------------------------------------------------------------------
+
+  template <class Function>
+  void run_items(Function& function, const ThreadChunk& chunk, ThreadRun& run) noexcept {
+    for (std::size_t item = chunk.begin; item != chunk.end; ++item) {
+      const std::size_t index = chunk.first_index + item;
+      if (!run.begin(index)) return;
+      try {
+        if constexpr (std::is_void_v<typename Call::Raw>) {
+          call(function, chunk, item);
+          if (!run.finish()) return;
+          succeed(index, std::monostate{}, run);
+        } else {
+          Result result(call(function, chunk, item));
+          if (!run.finish()) return;
+          succeed(index, std::move(result), run);
+        }
+      } catch (...) {
+        if (!run.finish()) return;
+        fail(index, std::current_exception(), run);
+      }
+    }
+  }
+
+  template <class Function>
+  decltype(auto) call(Function& function, const ThreadChunk& chunk, std::size_t item) {
+    typename Call::Callee callee = function;
+    if constexpr (Source::single) {
+      return call_with(callee, source_->arguments());
+    } else {
+      auto& items = *static_cast<Items*>(chunk.items.get());
+      if constexpr (!Source::keeps_elements) {
+        return call_with(callee, items[item]);
+      } else {
+        using First = std::tuple_element_t<0, Received>;
+        if constexpr (Source::side_by_side) {
+          return std::invoke(callee, static_cast<First>(items.first[item]));
+        } else {
+          return std::invoke(callee, static_cast<First>(*items[item]));
+        }
+      }
+    }
+  }
+
+  template <class Callee>
+  static decltype(auto) call_with(Callee& callee, typename Source::Arguments& arguments) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) -> decltype(auto) {
+      return std::invoke(callee,
+                         static_cast<std::tuple_element_t<I, Received>>(std::get<I>(arguments))...);
+    }(std::make_index_sequence<std::tuple_size_v<Received>>{});
+  }
+
+  // -- settling: an item of a stream, or one with a timeout, at once; others with their chunk
+  // ---------
+
+  void succeed(std::size_t index, Result&& result, ThreadRun& run) noexcept {
+    if (Store::yields_items || run.timed()) {
+      run.count_one(ItemEnd::succeeded);
+      store_.store(index, std::move(result));
+    } else {
+      run.add(ItemEnd::succeeded);
+      store_.put(index, std::move(result));
+    }
+  }
+
+  void fail(std::size_t index, std::exception_ptr error, ThreadRun& run) noexcept {
+    if (Store::yields_items || run.timed()) {
+      run.count_one(ItemEnd::failed);
+      store_.fail(index, std::move(error));
+    } else {
+      run.add(ItemEnd::failed);
+      store_.put_error(index, std::move(error));
+    }
+  }
+
+  void fail_items(const std::exception_ptr& error, const ThreadChunk& chunk,
+                  ThreadRun& run) noexcept {
+    for (std::size_t item = chunk.begin; item != chunk.end; ++item) {
+      if (!run.begin(chunk.first_index + item) || !run.finish()) return;
+      fail(chunk.first_index + item, error, run);
+    }
+  }
+
+  F function_;
+  std::optional<Source> source_;
+  Store& store_;  // the job's batch
+};
+
+}  // namespace libpool::detail

@@ -1,0 +1,189 @@
+/// The worker threads of a thread pool: start, loop, replacement, end.
+///
+/// Runs in the parent, on the worker threads. A crash in a task is the program's.
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include <libpool/detail/thread_core.hpp>
+#include <libpool/errors.hpp>
+
+namespace libpool::detail {
+namespace {
+
+constexpr auto relaxed = std::memory_order_relaxed;
+
+}  // namespace
+
+void ThreadCore::start() {
+  try {
+    std::lock_guard lock(mutex_);
+    for (std::size_t index = 0; index < size_; ++index) start_worker(index);
+  } catch (...) {
+    terminate();
+    join();
+    throw;
+  }
+}
+
+/// Called with the lock. Throws `std::system_error` or `std::bad_alloc`, having changed nothing.
+void ThreadCore::start_worker(std::size_t index) {
+  auto worker = std::make_shared<ThreadWorker>(index);
+  worker->thread = std::jthread([this, worker] { work(worker); });
+  workers_[index] = std::move(worker);
+}
+
+void ThreadCore::work(const std::shared_ptr<ThreadWorker>& self) {
+  std::jthread predecessor;
+  {
+    std::lock_guard lock(mutex_);
+    predecessor.swap(self->predecessor);
+  }
+  if (predecessor.joinable()) predecessor.join();
+  self->id.store(gettid(), relaxed);
+  thread_place().worker = self->index;
+  if (!initialize()) return;
+
+  constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
+  std::size_t tasks_left = options_.max_tasks_per_child.value_or(unlimited);
+  while (auto chunk = next_chunk(tasks_left)) {
+    if (!run_chunk(*self, *chunk)) return leave_overdue(self);
+    finish_chunk(*chunk->job);
+    if (tasks_left != unlimited) tasks_left -= chunk->size();
+    if (tasks_left != 0) continue;
+    if (replace(self)) return;
+    tasks_left = *options_.max_tasks_per_child;
+  }
+}
+
+/// Runs the initializer until it succeeds; false if the pool ends meanwhile, or is broken by this.
+bool ThreadCore::initialize() {
+  while (true) {
+    counts_.spawned.fetch_add(1, relaxed);
+    std::exception_ptr error;
+    try {
+      // A copy, as a process would have: threads must not share the state of a mutable function
+      // object.
+      if (const auto initializer = options_.initializer) initializer();
+      return true;
+    } catch (...) {
+      error = std::current_exception();
+    }
+    counts_.lost.fetch_add(1, relaxed);
+    std::unique_lock lock(mutex_);
+    if (workers_end()) return false;
+    const std::uint64_t resolved = counts_.succeeded.load(relaxed) + counts_.failed.load(relaxed) +
+                                   counts_.timed_out.load(relaxed);
+    if (std::exchange(resolved_before_, resolved) != resolved) restarts_.resolved();
+    const auto retry_at = restarts_.failed(Clock::now());
+    if (!retry_at) {
+      broken_ = std::make_exception_ptr(
+          PoolBroken("libpool: the workers' initializer keeps failing", error));
+      const auto broken = broken_;
+      lock.unlock();
+      end_all(broken, false);
+      return false;
+    }
+    if (pause_.wait_until(lock, *retry_at, [this] { return workers_end(); })) return false;
+  }
+}
+
+/// Waits for a chunk of at most `tasks_left` items; nothing when the workers end.
+std::optional<ThreadChunk> ThreadCore::next_chunk(std::size_t tasks_left) {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    ++idle_;
+    work_.wait(lock, [this] { return !queue_.empty() || workers_end(); });
+    --idle_;
+    if (queue_.empty()) return std::nullopt;
+    ThreadChunk chunk;
+    if (queue_.front().size() > tasks_left) {
+      chunk = queue_.front();
+      chunk.end = chunk.begin + tasks_left;
+      queue_.front().begin = chunk.end;
+      ++chunk.job->chunks;
+      if (idle_ != 0) work_.notify_one();
+    } else {
+      chunk = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    Batch& batch = chunk.job->batch();
+    if (batch.terms().feeding != Feeding::at_submit || batch.claim_start()) {
+      counts_.queued.fetch_sub(chunk.size(), relaxed);
+      counts_.running.fetch_add(chunk.size(), relaxed);
+      return chunk;
+    }
+    // Cancelled in the queue, and counted there.
+    lock.unlock();
+    finish_chunk(*chunk.job);
+    chunk = {};
+    lock.lock();
+  }
+}
+
+/// False if the worker was replaced meanwhile: the chunk is no more its own.
+bool ThreadCore::run_chunk(ThreadWorker& self, const ThreadChunk& chunk) {
+  const auto show = [&](const ThreadChunk* current) {
+    std::lock_guard lock(mutex_);
+    self.current = current;
+  };
+  ThreadRun run(chunk.job->batch(), self, counts_, *this);
+  if (run.timed()) show(&chunk);
+  const auto begin = Clock::now();
+  chunk.job->run(chunk, run);
+  self.busy.fetch_add((Clock::now() - begin).count(), relaxed);
+  if (run.timed()) show(nullptr);
+  run.settle(chunk.size());
+  return !run.taken_away();
+}
+
+/// Starts the thread that comes after this one, which then returns. False if it cannot be started:
+/// this one goes on.
+bool ThreadCore::replace(const std::shared_ptr<ThreadWorker>& self) {
+  std::lock_guard lock(mutex_);
+  if (workers_end()) return false;
+  auto successor = std::make_shared<ThreadWorker>(self->index);
+  try {
+    successor->thread = std::jthread([this, successor] { work(successor); });
+  } catch (...) {
+    return false;
+  }
+  // It waits for the lock before it looks for its predecessor.
+  successor->predecessor = std::move(self->thread);
+  workers_[self->index] = std::move(successor);
+  return true;
+}
+
+/// Called by `join`, which is alone. A worker may start its successor until it sees `stopping_`.
+void ThreadCore::stop_workers() {
+  std::jthread timekeeper;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    timekeeper.swap(timekeeper_);
+    work_.notify_all();
+    pause_.notify_all();
+    deadlines_.notify_all();
+  }
+  if (timekeeper.joinable()) timekeeper.join();
+  std::vector<std::jthread> threads;
+  std::unique_lock lock(mutex_);
+  for (auto* group : {&workers_, &overdue_}) {
+    for (const auto& worker : *group) {
+      if (worker && worker->thread.joinable()) threads.push_back(std::move(worker->thread));
+    }
+  }
+  std::move(ended_.begin(), ended_.end(), std::back_inserter(threads));
+  ended_.clear();
+  lock.unlock();
+  threads.clear();  // joins
+  lock.lock();
+  // An overdue thread that left while the others were joined.
+  threads = std::exchange(ended_, {});
+  overdue_.clear();
+  std::fill(workers_.begin(), workers_.end(), nullptr);
+}
+
+}  // namespace libpool::detail
