@@ -9,6 +9,7 @@
 
 #include <boost/interprocess/mapped_region.hpp>
 #include <optional>
+#include <thread>
 
 #include <libpool/codec/exception_codec.hpp>
 #include <libpool/detail/descriptor_message.hpp>
@@ -27,8 +28,9 @@ using boost::interprocess::mapped_region;
 using detail::system_calls;
 
 /// Looks at the ring this often before it sleeps: about as long as a sleeper takes to run once
-/// woken.
-constexpr int kLooksBeforeSleep = 50;
+/// woken. After the first few it lets others, the parent perhaps, have the CPU in between.
+constexpr int kLooksBeforeSleep = 60;
+constexpr int kLooksBeforeYield = 20;
 
 /// The exit status of a worker whose initializer threw, or that could not map its memory. The
 /// reason is in its lane.
@@ -111,6 +113,7 @@ void WorkerLoop::run() {
 void WorkerLoop::idle() noexcept {
   for (int looks = 0; looks < kLooksBeforeSleep; ++looks) {
     if (claimer_.anything_ready()) return;
+    if (looks > kLooksBeforeYield) std::this_thread::yield();
   }
   lane_.park.announce(ring::ParkWord::State::idle);
   // A look after the announcement: a chunk published before it brings no wake.

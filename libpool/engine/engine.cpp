@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include <libpool/detail/process_identity.hpp>
 #include <libpool/detail/system.hpp>
@@ -16,9 +17,18 @@ using detail::system_calls;
 
 namespace {
 
-/// Rounds that find nothing before the driver sleeps: a little longer than a short task takes,
-/// because to be woken costs more than that.
-constexpr int kRoundsBeforeSleep = 50;
+/// Rounds that find nothing before the driver sleeps: about as long as being woken takes. After the
+/// first few it lets others have the CPU in between: the worker that it waits for may need this
+/// one.
+constexpr int kRoundsBeforeSleep = 80;
+constexpr int kRoundsBeforeYield = 20;
+
+/// A driver that does not sleep asks the fork server for news once in so many rounds; each asking
+/// is a system call.
+constexpr int kRoundsBetweenReports = 64;
+
+/// The engine whose outcomes this thread delivers now, if any.
+thread_local const Engine* delivering = nullptr;
 
 supervise::RestartPolicy restart_policy(const PoolOptions& options, std::size_t workers) {
   return {options.restart_intensity.value_or(16 + 2 * workers), options.restart_period,
@@ -60,12 +70,6 @@ Engine::Engine(const worker::PoolDescription& pool, const PoolOptions& options)
     if (!round(lock)) sleep(lock, std::nullopt);
   }
   driving_ = false;
-}
-
-Engine::~Engine() {
-  // The pool's destructor has terminated and joined. Payloads go before the memory that they lie
-  // in.
-  dispatcher_.drop_all();
 }
 
 void Engine::check_process() const {
@@ -130,6 +134,10 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
     if (idle_rounds > kRoundsBeforeSleep) {
       sleep(lock, deadline);
       idle_rounds = 0;
+    } else if (idle_rounds > kRoundsBeforeYield) {
+      lock.unlock();
+      std::this_thread::yield();
+      lock.lock();
     }
   }
   driving_ = false;
@@ -140,11 +148,20 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
 
 /// One round: what has happened is taken in, handed on, and answered. True if anything had.
 bool Engine::round(Lock& lock) {
-  const bool anything = supervisor_.pump(Clock::now(), deliveries_);
+  const bool reports = server_calls_ || --rounds_to_reports_ <= 0;
+  if (reports) rounds_to_reports_ = kRoundsBetweenReports;
+  server_calls_ = false;
+  const bool anything = supervisor_.pump(Clock::now(), reports, deliveries_);
   publish_and_wake();
   if (!deliveries_.empty()) deliver(lock);
   if (supervisor_.broken() != nullptr && broken_ == nullptr) break_pool(lock);
   if (!starved_.empty()) feed_starved(lock);
+  if (dispatcher_.has_spent()) {
+    auto spent = dispatcher_.take_spent();
+    lock.unlock();
+    spent.clear();
+    lock.lock();
+  }
   return anything;
 }
 
@@ -158,7 +175,9 @@ void Engine::publish_and_wake() {
 
 void Engine::deliver(Lock& lock) {
   lock.unlock();
+  const Engine* const outer = std::exchange(delivering, this);  // decoding may use another pool
   deliveries_.deliver();
+  delivering = outer;
   lock.lock();
   Jobs concerned = deliveries_.account(tally_);
   for (const auto& job : concerned) forget_if_over(job);
@@ -201,6 +220,7 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
   if ((fds[0].revents & POLLIN) != 0) empty(segments_.doorbell());
   if ((fds[1].revents & POLLIN) != 0) empty(kicks_.get());
   lock.lock();
+  server_calls_ = count == 4 && (fds[2].revents != 0 || fds[3].revents != 0);
   asleep_ = false;
   kicked_ = false;
   waiting.clear();
@@ -219,6 +239,8 @@ void Engine::wake_followers(const Lock&) noexcept {
 }
 
 void Engine::notify() noexcept {
+  // One notification for all that is delivered at once, see `deliver`.
+  if (delivering == this) return;
   const Lock lock(mutex_);
   ++generation_;
   wake_followers(lock);

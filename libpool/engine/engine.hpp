@@ -32,7 +32,6 @@ using detail::Deadline;
 class Engine final : public detail::ProcessCore {
  public:
   Engine(const worker::PoolDescription& pool, const PoolOptions& options);
-  ~Engine() override;
 
   void submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkCodec> codec) override;
   const codec::ModuleMap& modules() const noexcept override { return *modules_; }
@@ -84,6 +83,7 @@ class Engine final : public detail::ProcessCore {
   void abandon(const Jobs& jobs, const std::exception_ptr& reason, bool at_once);
   [[nodiscard]] Jobs all_jobs() const;
   void wait_for_jobs();
+  void release_all();
 
   // Immutable after construction.
   const std::uint64_t process_;
@@ -117,6 +117,8 @@ class Engine final : public detail::ProcessCore {
   bool background_stops_ = false;
 
   // Owned by the driver.
+  bool server_calls_ = true;  ///< the fork server has something to say
+  int rounds_to_reports_ = 0;
   collect::Deliveries deliveries_;
 
   std::mutex join_mutex_;   ///< one `join` at a time; taken before mutex_

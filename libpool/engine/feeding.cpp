@@ -35,7 +35,10 @@ void Engine::feed(const std::shared_ptr<Job>& job) {
   }
   while (may_feed(*job) && feed_step(job, lock)) {
   }
-  if (!job->input_ended && !job->abandoned && !may_feed(*job)) starved_.push_back(job);
+  if (!job->input_ended && !job->abandoned && !job->starved && !may_feed(*job)) {
+    job->starved = true;
+    starved_.push_back(job);
+  }
   forget_if_over(job);
   ++generation_;
   wake_followers(lock);
@@ -102,7 +105,10 @@ void Engine::feed_starved(Lock& lock) {
   Jobs fed;
   std::erase_if(starved_, [&](const std::shared_ptr<Job>& job) {
     const bool remove = job->input_ended || job->abandoned || may_feed(*job);
-    if (remove) fed.push_back(job);
+    if (remove) {
+      job->starved = false;
+      fed.push_back(job);
+    }
     return remove;
   });
   for (const auto& job : fed) {

@@ -7,6 +7,7 @@
 
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include <libpool/detail/process_identity.hpp>
 #include <libpool/engine/engine.hpp>
@@ -117,6 +118,7 @@ PoolStats Engine::stats() {
     // Nobody drives an idle pool: take notice of deaths now.
     driving_ = true;
     driver_ = std::this_thread::get_id();
+    server_calls_ = true;
     round(lock);
     driving_ = false;
     wake_followers(lock);
@@ -206,7 +208,19 @@ void Engine::join() {
     supervisor_.shut_down();
   }
   helpers_.stop();
+  release_all();
   joined_ = true;
+}
+
+/// No worker and no thread is left: lets go of what was not finished. Jobs refer to this engine,
+/// which would else never end.
+void Engine::release_all() {
+  Lock lock(mutex_);
+  const auto chunks = dispatcher_.take_all();
+  const Jobs jobs = all_jobs();
+  const Jobs starved = std::exchange(starved_, {});
+  jobs_.clear();
+  lock.unlock();  // before the destructors of what was taken, which are the user's
 }
 
 /// Until every job is over, or the pool is terminated: then they are ending by themselves.

@@ -70,9 +70,12 @@ void Dispatcher::forget(Chunk& chunk) noexcept {
   if (chunk.job->batch->terms().timeout.count() != 0) --timed_;
 }
 
-void Dispatcher::settle(std::uint32_t slot) {
-  --slots_[slot]->job->chunks;
-  (void)take(slot);
+void Dispatcher::settle(std::uint32_t slot) { discard(take(slot)); }
+
+void Dispatcher::discard(std::unique_ptr<Chunk> chunk) {
+  --chunk->job->chunks;
+  chunk->payload = {};
+  if (chunk->job.use_count() == 1) spent_.push_back(std::move(chunk));
 }
 
 std::unique_ptr<Chunk> Dispatcher::take(std::uint32_t slot) {
@@ -82,10 +85,10 @@ std::unique_ptr<Chunk> Dispatcher::take(std::uint32_t slot) {
 }
 
 void Dispatcher::drop(const Job& job) {
-  std::erase_if(queue_, [&](const std::unique_ptr<Chunk>& chunk) {
+  std::erase_if(queue_, [&](std::unique_ptr<Chunk>& chunk) {
     if (chunk->job.get() != &job) return false;
     --chunk->job->waiting;
-    --chunk->job->chunks;
+    discard(std::move(chunk));
     return true;
   });
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
@@ -93,29 +96,36 @@ void Dispatcher::drop(const Job& job) {
     if (chunk == nullptr || chunk->job.get() != &job) continue;
     if (publisher_.revoke(slot, chunk->ticket)) {
       forget(*chunk);
-      --chunk->job->chunks;
-      chunk = nullptr;
+      discard(std::move(chunk));
     }
   }
 }
 
-void Dispatcher::drop_all() {
+std::vector<std::unique_ptr<Chunk>> Dispatcher::take_all() {
+  std::vector<std::unique_ptr<Chunk>> all = take_spent();
+  for (auto& chunk : queue_) all.push_back(std::move(chunk));
   queue_.clear();
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot] != nullptr) (void)take(slot);
+    if (slots_[slot] != nullptr) all.push_back(take(slot));
+  }
+  return all;
+}
+
+void Dispatcher::visit_published(
+    const std::function<void(std::uint32_t, Chunk&, const Claim&)>& visit) {
+  if (published_ == 0) return;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] == nullptr) continue;
+    const Claim claim = publisher_.claim(slot);
+    if (claim.ticket == slots_[slot]->ticket) visit(slot, *slots_[slot], claim);
   }
 }
 
 void Dispatcher::visit_claimed(
     const std::function<void(std::uint32_t, Chunk&, std::uint32_t)>& visit) {
-  if (published_ == 0) return;
-  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot] == nullptr) continue;
-    const Claim claim = publisher_.claim(slot);
-    if (claim.state == Claim::State::claimed && claim.ticket == slots_[slot]->ticket) {
-      visit(slot, *slots_[slot], claim.owner);
-    }
-  }
+  visit_published([&](std::uint32_t slot, Chunk& chunk, const Claim& claim) {
+    if (claim.state == Claim::State::claimed) visit(slot, chunk, claim.owner);
+  });
 }
 
 void Dispatcher::visit_own_memory(const std::function<void(Chunk&, std::uint32_t)>& visit) {

@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include <libpool/ring/task_ring.hpp>
@@ -48,8 +49,22 @@ class Dispatcher {
   /// Drops the job's chunks that no worker holds. Those that are held stay, see `held`.
   void drop(const Job& job);
 
-  /// Drops everything, when no worker is left.
-  void drop_all();
+  /// Gives everything up, when no worker is left. The caller destroys it without the mutex.
+  [[nodiscard]] std::vector<std::unique_ptr<Chunk>> take_all();
+
+  /// Settled chunks that held the last reference to their job. The caller destroys them without the
+  /// mutex, because the user's input and function go with them.
+  [[nodiscard]] std::vector<std::unique_ptr<Chunk>> take_spent() noexcept {
+    return std::exchange(spent_, {});
+  }
+  [[nodiscard]] bool has_spent() const noexcept { return !spent_.empty(); }
+
+  /// Ends a chunk that is in no slot and in no queue.
+  void discard(std::unique_ptr<Chunk> chunk);
+
+  /// Calls `visit(slot, chunk, claim)` for each published chunk whose claim word is as it should
+  /// be.
+  void visit_published(const std::function<void(std::uint32_t, Chunk&, const ring::Claim&)>& visit);
 
   /// Calls `visit(slot, chunk, owner)` for each claimed chunk.
   void visit_claimed(const std::function<void(std::uint32_t, Chunk&, std::uint32_t)>& visit);
@@ -79,6 +94,7 @@ class Dispatcher {
   PayloadMemory& memory_;
   std::deque<std::unique_ptr<Chunk>> queue_;
   std::vector<std::unique_ptr<Chunk>> slots_;  ///< by slot: what is published there
+  std::vector<std::unique_ptr<Chunk>> spent_;
   std::size_t published_ = 0;
   std::size_t own_memory_ = 0;  ///< published chunks with memory of their own
   std::size_t timed_ = 0;       ///< published chunks with deadlines

@@ -36,6 +36,7 @@ struct Job {
   bool input_ended = false;
   bool feeding = false;     ///< a thread pulls its input now
   bool feed_again = false;  ///< room appeared meanwhile
+  bool starved = false;     ///< waits for room in the pool
   bool posted = false;      ///< a helper thread has been asked to feed it
   bool abandoned = false;   ///< cancelled, terminated or broken: nothing of it matters any more
 

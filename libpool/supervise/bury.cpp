@@ -10,7 +10,6 @@
 #include <cstring>
 #include <string>
 
-#include <libpool/detail/system.hpp>
 #include <libpool/errors.hpp>
 #include <libpool/supervise/supervisor.hpp>
 
@@ -73,7 +72,7 @@ void Supervisor::settle_claim(std::uint32_t worker, ExitStatus exit, std::uint32
   const WorkerRecord& record = workers_[worker];
   std::unique_ptr<submit::Chunk> chunk = dispatcher_.take(slot);
   if (chunk->job->abandoned || chunk->settled()) {
-    --chunk->job->chunks;
+    dispatcher_.discard(std::move(chunk));
     return;
   }
   // Exactly one item can have been begun and not published. A doomed worker began nothing after the
@@ -93,7 +92,7 @@ void Supervisor::settle_claim(std::uint32_t worker, ExitStatus exit, std::uint32
     }
   }
   if (chunk->settled()) {
-    --chunk->job->chunks;
+    dispatcher_.discard(std::move(chunk));
   } else {
     dispatcher_.requeue(std::move(chunk));
   }
@@ -125,8 +124,7 @@ void Supervisor::lose_server(Clock::time_point now, collect::Deliveries& deliver
       continue;
     }
     kill(worker);
-    pollfd death{record.pidfd.get(), POLLIN, 0};
-    detail::retry_interrupted([&] { return detail::system_calls.poll(&death, 1, -1); });
+    if (record.pidfd) await_death(record.pidfd.get());
     bury(worker, {SIGKILL, std::nullopt}, now, deliveries);
   }
 }

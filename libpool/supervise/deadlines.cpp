@@ -13,13 +13,32 @@
 
 namespace libpool::supervise {
 
+namespace {
+
+using Clock = Supervisor::Clock;
+
+Clock::time_point saturated_sum(Clock::time_point from, std::chrono::nanoseconds span) {
+  return span < Clock::time_point::max() - from ? from + span : Clock::time_point::max();
+}
+
+}  // namespace
+
 void Supervisor::check_deadlines(Clock::time_point now, collect::Deliveries& deliveries) {
   if (!dispatcher_.has_timed()) return;
-  dispatcher_.visit_claimed([&](std::uint32_t slot, submit::Chunk& chunk, std::uint32_t worker) {
-    if (chunk.job->batch->terms().timeout.count() == 0 || worker >= workers_.size()) return;
-    if (workers_[worker].state != State::alive || workers_[worker].doomed) return;
-    if (const auto when = check_deadline(slot, chunk, worker, now, deliveries)) wake_at(*when);
-  });
+  dispatcher_.visit_published(
+      [&](std::uint32_t slot, submit::Chunk& chunk, const ring::Claim& claim) {
+        const std::chrono::nanoseconds timeout = chunk.job->batch->terms().timeout;
+        if (timeout.count() == 0) return;
+        if (claim.state != ring::Claim::State::claimed) {
+          wake_at(saturated_sum(now, timeout));  // no item of it can expire earlier
+          return;
+        }
+        if (claim.owner >= workers_.size()) return;
+        const WorkerRecord& record = workers_[claim.owner];
+        if (record.state != State::alive || record.doomed) return;
+        if (const auto when = check_deadline(slot, chunk, claim.owner, now, deliveries))
+          wake_at(*when);
+      });
 }
 
 /// Ends the item that the chunk's worker is at if its time is up. Returns when to look again, if
@@ -31,16 +50,13 @@ std::optional<Supervisor::Clock::time_point> Supervisor::check_deadline(
   const std::chrono::nanoseconds timeout = chunk.job->batch->terms().timeout;
   const WorkerRecord& record = workers_[worker];
   const ring::Progress seen = record.reader.lane().progress.read();
-  const auto saturated = [timeout](Clock::time_point from) {
-    return timeout < Clock::time_point::max() - from ? from + timeout : Clock::time_point::max();
-  };
-  if (!seen.begun() || !seen.names(chunk.ticket)) return saturated(now);
+  if (!seen.begun() || !seen.names(chunk.ticket)) return saturated_sum(now, timeout);
   // The worker's word on when it began, within what the parent knows.
   const auto known = static_cast<std::uint64_t>(now.time_since_epoch().count());
   const std::uint64_t began =
       std::clamp(record.reader.started(), chunk.published_at, std::max(chunk.published_at, known));
-  const Clock::time_point deadline =
-      saturated(Clock::time_point(std::chrono::nanoseconds(static_cast<std::int64_t>(began))));
+  const Clock::time_point deadline = saturated_sum(
+      Clock::time_point(std::chrono::nanoseconds(static_cast<std::int64_t>(began))), timeout);
   if (deadline > now) return deadline;
   if (expire(slot, chunk, worker, seen, deliveries)) return std::nullopt;
   return now + std::chrono::milliseconds{1};

@@ -35,10 +35,10 @@ void Supervisor::start() {
   server_.spawn(0, static_cast<std::uint32_t>(workers_.size()), 0);
 }
 
-bool Supervisor::pump(Clock::time_point now, collect::Deliveries& deliveries) {
+bool Supervisor::pump(Clock::time_point now, bool reports, collect::Deliveries& deliveries) {
   timer_.reset();
   buried_ = false;
-  bool anything = take_reports(now, deliveries);
+  bool anything = reports && take_reports(now, deliveries);
   if (server_.lost() && broken_ == nullptr && !ending_) lose_server(now, deliveries);
   anything = drain_all(deliveries) || anything;
   hand_over_own_memory();

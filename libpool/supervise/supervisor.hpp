@@ -43,9 +43,9 @@ class Supervisor {
   /// Asks for all workers.
   void start();
 
-  /// One round: takes the result rings, the fork server's reports and the clock into account. True
-  /// if anything happened.
-  bool pump(Clock::time_point now, collect::Deliveries& deliveries);
+  /// One round: takes the result rings, the clock and, if `reports`, what the fork server says into
+  /// account. True if anything happened.
+  bool pump(Clock::time_point now, bool reports, collect::Deliveries& deliveries);
 
   /// Takes what is in the result rings. True if there was anything.
   bool drain_all(collect::Deliveries& deliveries);
