@@ -207,7 +207,7 @@ Digest run_job(const Job& job) {
     case Mischief::none:
       break;
     case Mischief::null_pointer: {
-      int* volatile nowhere = nullptr;
+      volatile int* volatile nowhere = nullptr;
       *nowhere = 1;
       break;
     }
