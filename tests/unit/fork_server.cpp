@@ -136,10 +136,14 @@ TEST_CASE("more reports than the channel holds are all delivered") {
 }
 
 TEST_CASE("kill ends a worker of the given generation only") {
-  TestPool pool(1, &sleep_for_ever);
+  TestPool pool(2, &sleep_for_ever);
   pool.server.spawn(0, 1, 4);
   const Event event = pool.expect(Kind::spawned);
   pool.server.kill(0, 3);
+  pool.server.spawn(1, 1, 1);
+  (void)pool.expect(Kind::spawned);  // so the request before it has been read
+  pollfd process{event.pidfd.get(), POLLIN, 0};
+  CHECK(::poll(&process, 1, 50) == 0);
   pool.server.kill(0, 4);
   const Report report = pool.expect(Kind::exited).report;
   CHECK(report.status == SIGKILL);

@@ -118,6 +118,35 @@ TEST_CASE("the program's SIGKILL ends the root, its servers, their workers and s
   for (const auto& process : watched) CHECK(process.dies());
 }
 
+TEST_CASE("the root ends servers that cannot, though another process holds its channel open") {
+  oracle::Fresh fresh;
+  const pid_t host = ::fork();
+  if (host == 0) {
+    ::alarm(120);
+    prefork();
+    TestPool pool(1, &sleep_for_ever);
+    pool.server.spawn(0, 1, 1);
+    oracle::page.words[2] = pool.expect(Kind::spawned).report.pid;
+    if (::fork() == 0) {
+      oracle::page.words[3] = ::getpid();
+      ::alarm(120);
+      for (;;) ::pause();
+    }
+    ::kill(pool.server.pid(), SIGSTOP);
+    oracle::page.words[1] = pool.server.pid();
+    oracle::page.words[0] = oracle::parent_of(pool.server.pid());
+    for (;;) ::pause();
+  }
+  std::vector<oracle::Watched> watched;
+  for (std::size_t word = 0; word <= 2; ++word) watched.emplace_back(pid_in_word(word));
+  for (const auto& process : watched) CHECK(process.found());
+  const pid_t other = pid_in_word(3);
+  ::kill(host, SIGKILL);
+  ::waitpid(host, nullptr, 0);
+  for (const auto& process : watched) CHECK(process.dies());
+  ::kill(other, SIGKILL);
+}
+
 TEST_CASE("the program's ordinary end ends an idle root") {
   oracle::Fresh fresh;
   const pid_t host = ::fork();
