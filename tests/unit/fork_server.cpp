@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include <tests/support/replaced.hpp>
 #include <tests/support/server_fixture.hpp>
 
 using namespace libpool;
@@ -17,20 +18,6 @@ using worker::Report;
 using worker::WorkerStart;
 
 namespace {
-
-/// Puts one entry of the system call table back.
-template <class Entry>
-class Replaced {
- public:
-  Replaced(Entry& entry, Entry by) : entry_(entry), before_(entry) { entry = by; }
-  Replaced(const Replaced&) = delete;
-  Replaced& operator=(const Replaced&) = delete;
-  ~Replaced() { entry_ = before_; }
-
- private:
-  Entry& entry_;
-  Entry before_;
-};
 
 /// Word 0 of the page is the error that the replaced calls give; 0: they do their work.
 int error_wanted() {
