@@ -28,9 +28,10 @@ class RestartPolicy {
     while (!failures_.empty() && now - failures_.front() > period_) failures_.pop_front();
     failures_.push_back(now);
     if (failures_.size() > intensity_) return std::nullopt;
-    const Clock::time_point when = now + pause_;
-    pause_ = std::min(longest_pause_, std::max<std::chrono::nanoseconds>(pause_ * 2, kFirstPause));
-    return when;
+    const auto pause = std::min(pause_, std::chrono::nanoseconds(Clock::time_point::max() - now));
+    const auto doubled = pause_ > longest_pause_ / 2 ? longest_pause_ : pause_ * 2;
+    pause_ = std::min(longest_pause_, std::max<std::chrono::nanoseconds>(doubled, kFirstPause));
+    return now + pause;
   }
 
   /// An item was resolved: the pool works.
