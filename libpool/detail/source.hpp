@@ -132,6 +132,7 @@ class Cursor {
     return !ended_;
   }
   decltype(auto) element() { return *position_->iterator; }
+  void end() noexcept { ended_ = true; }
 
  private:
   struct Position {
@@ -156,6 +157,7 @@ class ContiguousCursor {
     return true;
   }
   Element& element() { return *current_; }
+  void end() noexcept { left_ = {}; }
 
   /// The elements after the current one.
   std::span<Element> left(Range& range) {
@@ -291,17 +293,14 @@ class RangeSource {
 
   template <class Use>
   bool next(Use&& use) {
-    if (!cursor_.advance(storage_.range())) return false;
-    Unpacked::give(static_cast<Given>(cursor_.element()), std::forward<Use>(use));
-    return true;
+    return step(
+        [&] { Unpacked::give(static_cast<Given>(cursor_.element()), std::forward<Use>(use)); });
   }
 
   template <class Use>
     requires(keeps_elements)
   bool next_element(Use&& use) {
-    if (!cursor_.advance(storage_.range())) return false;
-    use(std::addressof(static_cast<Element&>(cursor_.element())));
-    return true;
+    return step([&] { use(std::addressof(static_cast<Element&>(cursor_.element()))); });
   }
 
   [[nodiscard]] auto contiguous()
@@ -317,6 +316,19 @@ class RangeSource {
   }
 
  private:
+  /// What the range throws when it is asked for an element ends it, as what a step throws does.
+  template <class Give>
+  bool step(Give&& give) {
+    if (!cursor_.advance(storage_.range())) return false;
+    try {
+      give();
+    } catch (...) {
+      cursor_.end();
+      throw;
+    }
+    return true;
+  }
+
   Storage storage_;
   Cursor_ cursor_;
 };

@@ -1,0 +1,128 @@
+/// Facts about the stores of calls with one outcome.
+#include <libpool/detail/result_stores.hpp>
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <string>
+
+#include <tests/support/fake_core.hpp>
+
+using namespace libpool::detail;
+using namespace libpool::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+Batch::Terms terms() { return {Feeding::by_caller, 0ns, 0}; }
+ChunkRule chunks_of(std::size_t items) { return {.chunksize = items, .items = {}, .workers = 2}; }
+
+}  // namespace
+
+TEST_CASE("the error of the lowest index is the outcome of a map, whichever came first") {
+  const Attached<VectorStore<int>> store(terms(), chunks_of(4));
+  store.pull();
+  store->fail(2, error_of("two"));
+  store->fail(1, error_of("one"));
+  store->fail(3, error_of("three"));
+  store->end_input(error_of("input"));
+  CHECK_FALSE(store->done());
+  store->store(0, 0);
+  CHECK_THROWS_WITH(static_cast<void>(store->value()), "one");
+}
+
+TEST_CASE("the input's error comes after all items before it") {
+  const Attached<VectorStore<int>> store(terms(), chunks_of(1));
+  store.pull();
+  store->end_input(error_of("input"));
+  CHECK_FALSE(store->done());
+  store->store(0, 0);
+  CHECK_THROWS_WITH(static_cast<void>(store->value()), "input");
+}
+
+TEST_CASE("chunks have the size that was asked for, or the automatic one") {
+  const Attached<VectorStore<int>> asked(terms(), chunks_of(7));
+  CHECK(asked->next_chunk() == 7);
+  const Attached<VectorStore<int>> sized(terms(),
+                                         ChunkRule{.chunksize = {}, .items = 100, .workers = 4});
+  CHECK(sized->next_chunk() == 7);
+  const Attached<VectorStore<int>> unsized(terms(),
+                                           ChunkRule{.chunksize = {}, .items = {}, .workers = 1});
+  CHECK(unsized.pull() == 1);
+  for (int i = 0; i < 40; ++i) unsized.pull();
+  CHECK(unsized->next_chunk() > 10);
+}
+
+TEST_CASE("room is made for what the input gives, not for the chunk size that was asked for") {
+  const Attached<VectorStore<std::string>> store(
+      terms(), ChunkRule{.chunksize = static_cast<std::size_t>(-1), .items = 3, .workers = 1});
+  CHECK(store->next_chunk() == 3);
+}
+
+TEST_CASE("an input may give more than it claimed") {
+  const Attached<VectorStore<int>> store(terms(),
+                                         ChunkRule{.chunksize = 1, .items = 2, .workers = 1});
+  for (int i = 0; i < 5000; ++i) {
+    REQUIRE(store.pull() == 1);
+    store->store(static_cast<std::size_t>(i), int{i});
+  }
+  store->end_input(nullptr);
+  CHECK(store->value().size() == 5000);
+  CHECK(store->value()[4999] == 4999);
+}
+
+TEST_CASE("a claim that no memory can hold is refused where it is made") {
+  CHECK_THROWS(VectorStore<int>(
+      terms(), ChunkRule{.chunksize = {}, .items = std::size_t{1} << 62, .workers = 1}));
+  // Results without content need none.
+  const VectorStore<void> nothing(
+      terms(), ChunkRule{.chunksize = {}, .items = std::size_t{1} << 62, .workers = 1});
+}
+
+TEST_CASE("a result that throws when it is moved fails its item") {
+  struct Thorny {
+    Thorny() = default;
+    Thorny(Thorny&&) { throw std::runtime_error("thorny"); }
+    Thorny& operator=(Thorny&&) { throw std::runtime_error("thorny"); }
+  };
+  const Attached<SingleStore<Thorny>> store(terms());
+  store.pull();
+  store->end_input(nullptr);
+  Thorny thorny;
+  store->store(0, std::move(thorny));
+  CHECK_THROWS_WITH(static_cast<void>(store->value()), "thorny");
+}
+
+TEST_CASE("try_map keeps an outcome for each item") {
+  const Attached<OutcomesStore<int>> store(terms(), chunks_of(3));
+  store.pull();
+  store->fail(1, error_of("one"));
+  store->store(2, 20);
+  store->store(0, 0);
+  store->end_input(nullptr);
+  const auto outcomes = std::move(store->value());
+  REQUIRE(outcomes.size() == 3);
+  CHECK(*outcomes[2] == 20);
+  CHECK(outcomes[2].index() == 2);
+  CHECK(text_of(outcomes[1].exception()) == "one");
+}
+
+TEST_CASE("try_map of a void function keeps outcomes without values") {
+  const Attached<OutcomesStore<void>> store(terms(), chunks_of(2));
+  store.pull();
+  store->store(0, {});
+  store->fail(1, error_of("one"));
+  store->end_input(nullptr);
+  CHECK(store->value()[0].has_value());
+  CHECK_FALSE(store->value()[1].has_value());
+}
+
+TEST_CASE("a single item is pulled once, and ends the input by itself") {
+  const Attached<SingleStore<std::unique_ptr<int>>> store(terms());
+  CHECK(store.pull() == 1);
+  CHECK_FALSE(store->input_ended());
+  CHECK(store->next_chunk() == 0);
+  CHECK(store->input_ended());
+  store->store(0, std::make_unique<int>(5));
+  CHECK(*store->value() == 5);
+}

@@ -1,0 +1,215 @@
+/// Facts about the streams of imap: order, windows, ends.
+#include <libpool/detail/stream_store.hpp>
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <thread>
+
+#include <tests/support/fake_core.hpp>
+
+using namespace libpool::detail;
+using namespace libpool::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+using Store = StreamStore<int>;
+constexpr bool ordered = true;
+constexpr bool unordered = false;
+
+Batch::Terms terms() { return {Feeding::by_helper, 0ns, 0}; }
+
+/// What a consumer gets now: a value, or a word for anything else.
+std::string take(const Attached<Store>& stream) {
+  std::optional<Store::Item> item;
+  std::exception_ptr error;
+  switch (stream->take(item, error)) {
+    case Taken::item:
+      return *item ? std::to_string(**item) : "failed: " + text_of(item->exception());
+    case Taken::error:
+      return "error: " + text_of(error);
+    case Taken::end:
+      return "end";
+    case Taken::nothing_yet:
+      break;
+  }
+  return "nothing yet";
+}
+
+}  // namespace
+
+TEST_CASE("an ordered stream waits for the item that comes next") {
+  const Attached<Store> stream(terms(), Window{.chunk = 3, .items = 3}, ordered);
+  stream.pull();
+  stream->store(2, 20);
+  stream->store(1, 10);
+  CHECK(take(stream) == "nothing yet");
+  CHECK(stream.core->notified == 0);
+  stream->store(0, 0);
+  CHECK(stream.core->notified == 1);
+  CHECK(take(stream) == "0");
+  CHECK(take(stream) == "10");
+  CHECK(take(stream) == "20");
+  CHECK(take(stream) == "nothing yet");
+}
+
+TEST_CASE("an unordered stream gives items as they come, failed ones too") {
+  const Attached<Store> stream(terms(), Window{.chunk = 3, .items = 3}, unordered);
+  stream.pull();
+  stream->store(2, 20);
+  stream->fail(0, error_of("zero"));
+  CHECK(take(stream) == "20");
+  CHECK(take(stream) == "failed: zero");
+  CHECK(take(stream) == "nothing yet");
+}
+
+TEST_CASE("a stream ends when the input has ended and all items were taken, again and again") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 3}, ordered);
+  stream.pull();
+  stream->store(0, 1);
+  CHECK(take(stream) == "1");
+  CHECK(take(stream) == "nothing yet");
+  stream->end_input(nullptr);
+  CHECK(take(stream) == "end");
+  CHECK(take(stream) == "end");
+}
+
+TEST_CASE("the input's error comes once, after all items before it") {
+  const Attached<Store> stream(terms(), Window{.chunk = 2, .items = 4}, ordered);
+  stream.pull();
+  stream->end_input(error_of("input"));
+  stream->store(1, 1);
+  CHECK(take(stream) == "nothing yet");
+  stream->store(0, 0);
+  CHECK(take(stream) == "0");
+  CHECK(take(stream) == "1");
+  CHECK(take(stream) == "error: input");
+  CHECK(take(stream) == "end");
+}
+
+TEST_CASE("an abandoned stream gives what is there, then the reason for ever") {
+  const Attached<Store> stream(terms(), Window{.chunk = 3, .items = 3}, ordered);
+  stream.pull();
+  stream->store(0, 0);
+  stream->store(2, 2);
+  CHECK(stream->abandon(error_of("terminated"), true));
+  stream->store(1, 1);
+  CHECK(take(stream) == "0");
+  CHECK(take(stream) == "error: terminated");
+  CHECK(take(stream) == "error: terminated");
+}
+
+TEST_CASE("a full window stops feeding until items are taken") {
+  const Attached<Store> stream(terms(), Window{.chunk = 2, .items = 4}, ordered);
+  CHECK(stream.pull() == 2);
+  CHECK(stream.pull() == 2);
+  CHECK(stream.pull() == 0);
+  for (std::size_t i = 0; i < 4; ++i) stream->store(i, static_cast<int>(i));
+  take(stream);
+  CHECK(stream.core->rooms == 0);
+  take(stream);
+  CHECK(stream.core->rooms == 1);
+  CHECK(stream.pull() == 2);
+}
+
+TEST_CASE("a large window asks for input when a quarter of it is free") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 100}, unordered);
+  while (stream.pull() != 0) {
+  }
+  CHECK(stream->pulled() == 100);
+  for (std::size_t i = 0; i < 100; ++i) stream->store(i, static_cast<int>(i));
+  for (int i = 0; i < 24; ++i) take(stream);
+  CHECK(stream.core->rooms == 0);
+  take(stream);
+  CHECK(stream.core->rooms == 1);
+}
+
+TEST_CASE("a window of buffersize never waits for more room than a chunk takes") {
+  CHECK(Window{.chunk = 1, .items = 1}.resume_at() == 0);
+  CHECK(Window{.chunk = 1, .items = 5}.resume_at() == 4);
+  CHECK(Window{.chunk = 100, .items = 100}.resume_at() == 0);
+}
+
+TEST_CASE("when the pool is closed, nothing waits for the consumer any more") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 1}, ordered);
+  stream.pull();
+  CHECK(stream.pull() == 0);
+  stream->pool_closed();
+  CHECK(stream.core->rooms == 1);
+  CHECK(stream.pull() == 1);
+  CHECK(stream.pull() == 1);
+  CHECK_FALSE(stream->input_ended());
+}
+
+TEST_CASE("with buffersize, a closed pool ends the input where it is") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 2, .only_this = true}, ordered);
+  stream.pull();
+  stream->pool_closed();
+  CHECK(stream.core->rooms == 1);
+  CHECK(stream.pull() == 0);
+  CHECK(stream->input_ended());
+  stream->store(0, 7);
+  CHECK(stream->done());
+  CHECK(take(stream) == "7");
+  CHECK(take(stream) == "end");
+}
+
+TEST_CASE("a dropped stream discards results and runs the rest of the input") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 1}, ordered);
+  stream.pull();
+  stream->drop();
+  CHECK(stream.core->rooms == 0);  // nobody was waiting
+  stream->store(0, 0);
+  for (std::size_t i = 1; i < 10; ++i) {
+    REQUIRE(stream.pull() == 1);
+    stream->store(i, 0);
+  }
+  stream->end_input(nullptr);
+  CHECK(stream->done());
+}
+
+TEST_CASE("with buffersize, a dropped stream pulls nothing more") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 5, .only_this = true}, ordered);
+  stream.pull();
+  stream->drop();
+  CHECK(stream.core->rooms == 1);
+  CHECK(stream.pull() == 0);
+  CHECK(stream->input_ended());
+}
+
+TEST_CASE("consumers share a stream: each item is given once, and each sees the end") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 100000}, unordered);
+  constexpr std::size_t items = 20000;
+  std::atomic<std::size_t> given{0};
+  std::atomic<int> ends{0};
+  {
+    std::vector<std::jthread> consumers;
+    for (int i = 0; i < 4; ++i) {
+      consumers.emplace_back([&] {
+        std::optional<Store::Item> item;
+        std::exception_ptr error;
+        while (stream->wait(item, error, std::nullopt) == Taken::item) ++given;
+        ++ends;
+      });
+    }
+    for (std::size_t i = 0; i < items; ++i) {
+      stream.pull();
+      stream->store(i, 0);
+    }
+    stream->end_input(nullptr);
+  }
+  CHECK(given == items);
+  CHECK(ends == 4);
+}
+
+TEST_CASE("a wait that times out loses nothing") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 1}, ordered);
+  stream.pull();
+  std::optional<Store::Item> item;
+  std::exception_ptr error;
+  CHECK(stream->wait(item, error, Clock::now()) == Taken::nothing_yet);
+  stream->store(0, 4);
+  CHECK(stream->wait(item, error, Clock::now()) == Taken::item);
+  CHECK(**item == 4);
+}
