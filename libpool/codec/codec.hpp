@@ -14,8 +14,6 @@
 #include <type_traits>
 #include <typeinfo>
 
-#include <cxxabi.h>
-
 #include <libpool/codec/coder.hpp>
 #include <libpool/codec/payload.hpp>
 #include <libpool/codec/std_containers.hpp>
@@ -24,6 +22,7 @@
 #include <libpool/codec/values.hpp>
 #include <libpool/detail/error_types.hpp>
 #include <libpool/detail/export.hpp>
+#include <libpool/detail/forced_unwind.hpp>
 
 namespace libpool::codec {
 
@@ -41,7 +40,7 @@ concept Serializable = is_serializable<T>();
 /// throws; what was written stays, for the caller to take back. A forced unwind of the thread
 /// passes through.
 template <class T>
-void encode(PayloadWriter& out, const T& value) {
+LIBPOOL_CATCHES_FORCED_UNWIND void encode(PayloadWriter& out, const T& value) {
   if constexpr (Bits<T>) {
     out.write(static_cast<const void*>(std::addressof(value)), sizeof value);
   } else {
@@ -61,7 +60,7 @@ void encode(PayloadWriter& out, const T& value) {
 /// then anywhere. No byte is read twice, and no more memory is reserved than the payload could
 /// fill.
 template <class T>
-[[nodiscard]] T decode(PayloadReader& in) {
+[[nodiscard]] LIBPOOL_CATCHES_FORCED_UNWIND T decode(PayloadReader& in) {
   try {
     Decoder decoder(in);
     return load<T>(decoder);

@@ -19,6 +19,7 @@
 
 #include <libpool/codec/exception_table.hpp>
 #include <libpool/codec/type_name.hpp>
+#include <libpool/detail/forced_unwind.hpp>
 
 namespace libpool::codec {
 
@@ -164,7 +165,8 @@ Handled inspect() {
 }
 
 /// The row whose state could be written, or that of `TaskError`, which has none.
-const ExceptionType& save_state(const Handled& handled, StateWriter& state) {
+LIBPOOL_CATCHES_FORCED_UNWIND const ExceptionType& save_state(const Handled& handled,
+                                                              StateWriter& state) {
   const ExceptionType* row =
       handled.type != nullptr ? find_exception_type(*handled.type, handled.error) : nullptr;
   if (row != nullptr) {

@@ -17,12 +17,12 @@
 #include <type_traits>
 #include <utility>
 
-#include <boost/pfr.hpp>
 #include <boost/serialization/access.hpp>
 #include <boost/serialization/level.hpp>
 #include <boost/serialization/serialization.hpp>
 #include <boost/serialization/tracking.hpp>
 
+#include <libpool/codec/aggregate.hpp>
 #include <libpool/codec/coder.hpp>
 
 namespace libpool::codec {
@@ -141,8 +141,9 @@ template <class T>
 concept Aggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !Adapted<T> &&
                     !OwnSerialize<T> && !Bits<T> && !Referring<T> && !base_probe::HasBase<T>;
 
+/// `Types` of its members.
 template <class T>
-using FieldIndices = std::make_index_sequence<boost::pfr::tuple_size_v<T>>;
+using Fields = fields_as<T, Types>;
 
 // -- the whole tree of a type
 // ------------------------------------------------------------------------
@@ -153,11 +154,6 @@ consteval bool is_serializable();
 template <class... Above, class... Part>
 consteval bool all_serializable(Types<Part...>) {
   return (is_serializable<Part, Above...>() && ...);
-}
-
-template <class T, class... Above, std::size_t... I>
-consteval bool fields_serializable(std::index_sequence<I...>) {
-  return (is_serializable<boost::pfr::tuple_element_t<I, T>, Above...>() && ...);
 }
 
 /// `Above` are the types that this one is a part of: a recursive type is as serialisable as its
@@ -175,7 +171,7 @@ consteval bool is_serializable() {
   } else if constexpr (std::is_array_v<T>) {
     return is_serializable<std::remove_extent_t<T>, Above...>();
   } else if constexpr (Aggregate<T>) {
-    return fields_serializable<T, T, Above...>(FieldIndices<T>{});
+    return all_serializable<T, Above...>(Fields<T>{});
   } else {
     return false;
   }
@@ -190,11 +186,6 @@ consteval std::size_t least_bytes();
 template <class... T>
 consteval std::size_t least_bytes_of_all(Types<T...>) {
   return (std::size_t{0} + ... + least_bytes<T>());
-}
-
-template <class T, std::size_t... I>
-consteval std::size_t least_bytes_of_fields(std::index_sequence<I...>) {
-  return (std::size_t{0} + ... + least_bytes<boost::pfr::tuple_element_t<I, T>>());
 }
 
 /// Bytes that every encoded value of this type takes at least; what counts of elements are checked
@@ -216,7 +207,7 @@ consteval std::size_t least_bytes() {
   } else if constexpr (std::is_array_v<T>) {
     return std::extent_v<T> * least_bytes<std::remove_extent_t<T>>();
   } else if constexpr (Aggregate<T>) {
-    return least_bytes_of_fields<T>(FieldIndices<T>{});
+    return least_bytes_of_all(Fields<T>{});
   } else {
     return 0;
   }

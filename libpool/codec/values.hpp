@@ -136,7 +136,7 @@ void save(Encoder& encoder, const T& value) {
     } else if constexpr (std::is_array_v<T>) {
       for (const auto& element : value) save(encoder, element);
     } else if constexpr (Aggregate<T>) {
-      boost::pfr::for_each_field(value, [&](const auto& field) { save(encoder, field); });
+      with_fields(value, [&](const auto&... field) { (save(encoder, field), ...); });
     } else {
       static_assert(
           is_serializable<T>(),
@@ -147,9 +147,9 @@ void save(Encoder& encoder, const T& value) {
   }
 }
 
-template <class T, std::size_t... I>
-T load_fields(Decoder& decoder, std::index_sequence<I...>) {
-  return T{load<boost::pfr::tuple_element_t<I, T>>(decoder)...};  // braces: in order
+template <class T, class... Field>
+T load_fields(Decoder& decoder, Types<Field...>) {
+  return T{load<Field>(decoder)...};  // braces: in order
 }
 
 template <class T>
@@ -173,7 +173,7 @@ void load_into(Decoder& decoder, T& value) {
     } else if constexpr (std::is_array_v<T>) {
       for (auto& element : value) load_into(decoder, element);
     } else if constexpr (Aggregate<T>) {
-      boost::pfr::for_each_field(value, [&](auto& field) { load_into(decoder, field); });
+      with_fields(value, [&](auto&... field) { (load_into(decoder, field), ...); });
     } else {
       static_assert(is_serializable<T>(), "libpool: this type cannot travel between processes");
     }
@@ -200,7 +200,7 @@ T load(Decoder& decoder) {
     if constexpr (Adapted<T>) {
       return Adapter<T>::load(decoder);
     } else if constexpr (Aggregate<T>) {
-      return load_fields<T>(decoder, FieldIndices<T>{});
+      return load_fields<T>(decoder, Fields<T>{});
     } else {
       static_assert(is_serializable<T>(), "libpool: this type cannot travel between processes");
     }

@@ -16,13 +16,12 @@
 #include <utility>
 #include <vector>
 
-#include <cxxabi.h>
-
 #include <libpool/codec/codec.hpp>
 #include <libpool/codec/type_name.hpp>
 #include <libpool/detail/callable.hpp>
 #include <libpool/detail/chunk_context.hpp>
 #include <libpool/detail/error_types.hpp>
+#include <libpool/detail/forced_unwind.hpp>
 #include <libpool/detail/task_callable.hpp>
 
 namespace libpool::detail {
@@ -119,7 +118,7 @@ void run_item(typename TaskCall<F, Received>::Callee f, ChunkContext& context) {
 
 /// Runs the items of one chunk; the function that `TypedChunkCodec::runner` names. Never throws.
 template <class F, class Arguments, class Received>
-void run_chunk(ChunkContext& context) {
+LIBPOOL_CATCHES_FORCED_UNWIND void run_chunk(ChunkContext& context) {
   std::optional<F> f;
   try {
     codec::PayloadReader in = context.call();

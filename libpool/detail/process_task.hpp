@@ -18,14 +18,13 @@
 #include <utility>
 #include <variant>
 
-#include <cxxabi.h>
-
 #include <libpool/codec/codec.hpp>
 #include <libpool/codec/type_name.hpp>
 #include <libpool/detail/callable.hpp>
 #include <libpool/detail/chunk_codec.hpp>
 #include <libpool/detail/chunk_runner.hpp>
 #include <libpool/detail/error_types.hpp>
+#include <libpool/detail/forced_unwind.hpp>
 #include <libpool/detail/task_callable.hpp>
 
 namespace libpool::detail {
@@ -82,8 +81,8 @@ class TypedChunkCodec final : public ChunkCodec {
   /// `modules` must outlive the codec.
   TypedChunkCodec(F f, Source source, std::shared_ptr<Store> store, const codec::ModuleMap& modules)
       : f_(std::move(f)), source_(std::move(source)), store_(std::move(store)), modules_(modules) {
-    constexpr ChunkRunner runner = &run_chunk<F, Arguments, typename Source::Received>;
-    runner_ = modules.token_of(reinterpret_cast<const void*>(runner));
+    constexpr ChunkRunner run = &run_chunk<F, Arguments, typename Source::Received>;
+    runner_ = modules.token_of(reinterpret_cast<const void*>(run));
     check_loaded(f_, modules);
   }
 
@@ -127,7 +126,8 @@ class TypedChunkCodec final : public ChunkCodec {
     throw SerializationError("bytes follow the encoded value", codec::type_name<T>());
   }
 
-  Pulled encode_in_bulk(std::size_t limit, codec::ContiguousWriter& out) {
+  LIBPOOL_CATCHES_FORCED_UNWIND Pulled encode_in_bulk(std::size_t limit,
+                                                      codec::ContiguousWriter& out) {
     std::span<const std::tuple_element_t<0, Arguments>> left;
     try {
       left = source_.contiguous();
@@ -142,7 +142,8 @@ class TypedChunkCodec final : public ChunkCodec {
     return {items, items == left.size() ? Pull::ended : Pull::more};
   }
 
-  Pulled encode_one_by_one(std::size_t limit, codec::ContiguousWriter& out) {
+  LIBPOOL_CATCHES_FORCED_UNWIND Pulled encode_one_by_one(std::size_t limit,
+                                                         codec::ContiguousWriter& out) {
     for (std::size_t items = 0; items < limit; ++items) {
       const std::size_t begin = out.position();
       std::exception_ptr failed = nullptr;
@@ -166,7 +167,8 @@ class TypedChunkCodec final : public ChunkCodec {
 
   /// What the codec or the writer throws must not be taken for what the input throws.
   template <class... A>
-  static std::exception_ptr try_encode(codec::ContiguousWriter& out, const A&... arguments) {
+  LIBPOOL_CATCHES_FORCED_UNWIND static std::exception_ptr try_encode(codec::ContiguousWriter& out,
+                                                                     const A&... arguments) {
     try {
       encode_item<Arguments>(out, arguments...);
       return nullptr;

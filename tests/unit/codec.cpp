@@ -64,6 +64,22 @@ struct Held {
   bool operator==(const Held&) const = default;
 };
 
+/// Aggregates with arrays of objects.
+struct Grid {
+  std::array<std::string, 3> names;
+  bool flag;
+  std::array<std::optional<int>, 2> numbers;
+  static Grid random(Random& random) {
+    return {random.make<std::array<std::string, 3>>(), random.make<bool>(),
+            random.make<std::array<std::optional<int>, 2>>()};
+  }
+  bool operator==(const Grid&) const = default;
+};
+struct MoveOnly {
+  std::array<std::unique_ptr<int>, 2> owners;
+  std::string name;
+};
+
 /// A recursive aggregate.
 struct Tree {
   int value = 0;
@@ -135,7 +151,7 @@ TEST_CASE_TEMPLATE_INVOKE(any_type, std::unique_ptr<int>, std::unique_ptr<std::s
 TEST_CASE_TEMPLATE_INVOKE(any_type, std::chrono::nanoseconds, std::chrono::duration<double>,
                           std::chrono::system_clock::time_point, std::complex<float>,
                           std::bitset<7>, std::bitset<100>, std::filesystem::path, std::monostate);
-TEST_CASE_TEMPLATE_INVOKE(any_type, Point, Fixed, Person, Held, Tree, std::vector<Person>,
+TEST_CASE_TEMPLATE_INVOKE(any_type, Point, Fixed, Person, Held, Grid, Tree, std::vector<Person>,
                           std::vector<std::map<std::string, std::optional<Person>>>,
                           std::map<std::pair<int, int>, std::variant<Person, std::vector<Tree>>>);
 
@@ -149,6 +165,10 @@ TEST_CASE("move-only values come back") {
   CHECK(*back[0] == "a");
   CHECK(back[1] == nullptr);
   CHECK(decoded<decltype(people)>(encoded(people)).at(1)->name == "b");
+  const MoveOnly both{.owners = {std::make_unique<int>(1), nullptr}, .name = "c"};
+  const auto moved = decoded<MoveOnly>(encoded(both));
+  CHECK(*moved.owners[0] == 1);
+  CHECK(moved.owners[1] == nullptr);
 }
 
 TEST_CASE("objects that are shared within one value are shared again") {
