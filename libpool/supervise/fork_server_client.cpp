@@ -86,6 +86,16 @@ void await_root(int channel, int process) noexcept {
   }
 }
 
+/// Workers that the owner has not been told of are known to nobody else. Where the server ended
+/// them, they are dead already; if it was killed, the kernel is about to.
+void await_unreported(int channel) noexcept {
+  for (;;) {
+    ForkServer::Event event;
+    if (read_event(channel, event) <= 0) return;
+    if (event.pidfd) await_death(event.pidfd.get());
+  }
+}
+
 }  // namespace
 
 ForkServer ForkServer::start(const worker::PoolDescription& pool,
@@ -256,6 +266,7 @@ void ForkServer::shut_down() noexcept {
     kill_orphaned_group(process_.get(), pid_);
     reap(process_.get());
   }
+  await_unreported(channel_.get());
   channel_.reset();
   process_.reset();
 }

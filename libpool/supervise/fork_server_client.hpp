@@ -75,8 +75,9 @@ class ForkServer {
 
   /// Ends the server. Returns when every process of the pool (workers, processes that tasks left
   /// behind, the server) is dead, and reaped unless the host takes that over. If the server was
-  /// killed before, its workers die by themselves: then wait for their pidfds as well
-  /// (`await_death`). May be repeated.
+  /// killed before, its workers die by themselves: then the owner has to wait for those that
+  /// `receive` has told it of (`await_death`); processes that tasks left behind in sessions of
+  /// their own live on, unless a prefork root finds them. May be repeated.
   void shut_down() noexcept;
 
   /// What was loaded in the image that workers are forked from. Valid for the life of this object.

@@ -280,6 +280,23 @@ TEST_CASE("workers die with a server that is killed, and the client sees that it
   for (const Event& worker : workers) supervise::await_death(worker.pidfd.get());
 }
 
+TEST_CASE("shut_down after the server's death waits for workers that nobody was told of") {
+  for (int round = 0; round < 10; ++round) {
+    oracle::Fresh fresh;
+    TestPool pool(3, [](const WorkerStart& start) {
+      oracle::page.words[start.index] = ::getpid();
+      sleep_for_ever(start);
+    });
+    pool.server.spawn(0, 3, 1);
+    std::vector<oracle::Watched> watched;
+    for (std::size_t word = 0; word < 3; ++word) watched.emplace_back(pid_in_word(word));
+    ::usleep(2000);  // most likely it has sent its reports by now
+    ::kill(pool.server.pid(), SIGKILL);
+    pool.server.shut_down();
+    for (const auto& process : watched) CHECK(process.dies());
+  }
+}
+
 TEST_CASE("a host that ignores SIGCHLD gets the same reports") {
   CHECK(oracle::exit_of_child([] {
           ::signal(SIGCHLD, SIG_IGN);
