@@ -283,17 +283,18 @@ TEST_CASE("workers die with a server that is killed, and the client sees that it
 TEST_CASE("shut_down after the server's death waits for workers that nobody was told of") {
   for (int round = 0; round < 10; ++round) {
     oracle::Fresh fresh;
-    TestPool pool(3, [](const WorkerStart& start) {
+    TestPool pool(4, [](const WorkerStart& start) {
       oracle::page.words[start.index] = ::getpid();
       sleep_for_ever(start);
     });
-    pool.server.spawn(0, 3, 1);
+    pool.server.spawn(0, 4, 1);
     std::vector<oracle::Watched> watched;
     for (std::size_t word = 0; word < 3; ++word) watched.emplace_back(pid_in_word(word));
-    ::usleep(2000);  // most likely it has sent its reports by now
+    const oracle::Watched last(pid_in_word(3));  // forked after the others have been reported
     ::kill(pool.server.pid(), SIGKILL);
     pool.server.shut_down();
-    for (const auto& process : watched) CHECK(process.dies());
+    for (const auto& process : watched) CHECK(process.dead());
+    CHECK(last.dies());
   }
 }
 
