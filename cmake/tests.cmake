@@ -1,8 +1,10 @@
 # The tests: one executable and one CTest test per source file.
 find_package(doctest 2.4.9 REQUIRED)
 
-set(LIBPOOL_TEST_ARGUMENTS "" CACHE STRING "Arguments for every doctest program, such as a filter")
-mark_as_advanced(LIBPOOL_TEST_ARGUMENTS)
+# Tests instantiate most of the library's templates, and optimising these takes far longer than running them.
+set(LIBPOOL_TEST_FLAGS "" CACHE STRING "Compiler flags of the test programs")
+set(LIBPOOL_TEST_FOLDERS "unit;contract;crash" CACHE STRING "Folders of tests/ whose programs are built")
+mark_as_advanced(LIBPOOL_TEST_FLAGS LIBPOOL_TEST_FOLDERS)
 
 file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.cpp)
 list(FILTER support_sources EXCLUDE REGEX /contain\\.cpp$)
@@ -12,14 +14,17 @@ target_link_libraries(test_support PUBLIC libpool doctest::doctest PRIVATE libpo
 # add_test_folder(<folder> SECONDS <limit of each>): tests/<folder>/x.cpp becomes the test <folder>_x.
 function(add_test_folder folder)
   cmake_parse_arguments(PARSE_ARGV 1 folder "" "SECONDS" "")
+  if(NOT folder IN_LIST LIBPOOL_TEST_FOLDERS)
+    return()
+  endif()
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*.cpp)
   foreach(source IN LISTS sources)
     cmake_path(GET source STEM stem)
     set(name ${folder}_${stem})
     add_executable(${name} ${source} $<TARGET_OBJECTS:test_support>)
     target_link_libraries(${name} PRIVATE test_support libpool_warnings)
-    contained_test(${name} SECONDS ${folder_SECONDS} COMMAND
-      $<TARGET_FILE:${name}> ${LIBPOOL_TEST_ARGUMENTS})
+    target_compile_options(${name} PRIVATE ${LIBPOOL_TEST_FLAGS})
+    contained_test(${name} SECONDS ${folder_SECONDS} COMMAND $<TARGET_FILE:${name}>)
   endforeach()
 endfunction()
 
@@ -37,19 +42,10 @@ contained_test(contract_refused SECONDS 120 COMMAND ${CMAKE_COMMAND}
   -D INCLUDES=${PROJECT_SOURCE_DIR}
   -P ${PROJECT_SOURCE_DIR}/tests/contract/check_refused.cmake)
 
-# Each public header compiles alone.
-foreach(header IN LISTS libpool_public_headers)
-  cmake_path(GET header STEM stem)
-  set(alone ${PROJECT_BINARY_DIR}/header_alone/${stem}.cpp)
-  file(CONFIGURE OUTPUT ${alone} CONTENT "#include <libpool/${stem}.hpp>\n")
-  list(APPEND headers_alone ${alone})
-endforeach()
-add_library(headers_alone OBJECT ${headers_alone})
-target_link_libraries(headers_alone PRIVATE libpool libpool_warnings)
-
 add_test(NAME house COMMAND ${PROJECT_SOURCE_DIR}/cmake/check_house)
 
-# Sanitizers would tell nothing new about packaging.
+# Sanitizers would tell nothing new about headers and packages.
 if(NOT CMAKE_CXX_FLAGS MATCHES -fsanitize)
+  include(cmake/headers_alone.cmake)
   include(cmake/package_tests.cmake)
 endif()
