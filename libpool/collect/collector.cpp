@@ -43,7 +43,10 @@ bool Collector::accept(const Producer& producer, const RecordHeader& header,
   if (header.item != chunk->next || chunk->settled()) return false;
 
   // An error takes back what came of a value before it.
-  if (kind != chunk->partial_kind) chunk->partial.clear();
+  if (kind != chunk->partial_kind) {
+    chunk->partial.clear();
+    chunk->oversized = false;
+  }
   chunk->partial_kind = kind;
   if (payload.size() > max_result_size_ - chunk->partial.size()) chunk->oversized = true;
   if (header.last == 0) {

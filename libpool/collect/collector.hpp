@@ -39,6 +39,9 @@ class Collector {
     std::optional<std::vector<std::byte>> failed_start;  ///< what its initializer threw, encoded
   };
 
+  /// Bytes of a single result, at most.
+  [[nodiscard]] std::size_t max_result_size() const noexcept { return max_result_size_; }
+
   /// Takes all that is published in the ring.
   Drained drain(const Producer& producer, ring::ResultReader& reader, Deliveries& deliveries);
 

@@ -77,6 +77,14 @@ void MemoryFile::reserve(std::size_t offset, std::size_t bytes) {
   if (reserved != 0) detail::throw_system_error("fallocate");
 }
 
+void MemoryFile::shrink(std::size_t size) {
+  if (size >= size_) return;
+  const int resized = detail::retry_interrupted(
+      [&] { return system_calls.ftruncate(fd_.get(), static_cast<off_t>(size)); });
+  if (resized != 0) detail::throw_system_error("ftruncate");
+  size_ = size;
+}
+
 void MemoryFile::seal() {
   constexpr long seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
   if (system_calls.fcntl(fd_.get(), F_ADD_SEALS, seals) != 0) detail::throw_system_error("fcntl");

@@ -22,6 +22,10 @@ class MemoryFile {
   /// Reserves the range. Throws `std::system_error` (`fallocate`).
   void reserve(std::size_t offset, std::size_t bytes);
 
+  /// Gives back what lies beyond `size`, which no mapping may touch any more. Throws
+  /// `std::system_error` (`ftruncate`).
+  void shrink(std::size_t size);
+
   /// From now on the size is fixed and no new mapping can write; mappings made before still can.
   /// Throws `std::system_error` (`fcntl`).
   void seal();

@@ -62,7 +62,8 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t first_index, std::size_t l
       chunk->first_index = first_index;
       chunk->end = static_cast<std::uint32_t>(pulled.items);
       chunk->payload = out.finish();
-      job->expected_bytes = chunk->payload.size;
+      // A large payload says little about the next one, whose memory would be reserved for nothing.
+      job->expected_bytes = std::min(chunk->payload.size, memory.largest_block());
       fed.chunk = std::move(chunk);
     }
   } catch (...) {

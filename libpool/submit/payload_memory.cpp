@@ -68,6 +68,9 @@ void PayloadMemory::enlarge(TaskPayload& payload, std::size_t bytes) {
 void PayloadMemory::finish(TaskPayload& payload) {
   const std::size_t before = payload.capacity_;
   if (payload.own_) {
+    // At least a page: what cannot be mapped cannot be handed over.
+    payload.own_->file.shrink((std::max<std::size_t>(payload.size, 1) + 4095) / 4096 * 4096);
+    payload.capacity_ = payload.own_->file.size();
     payload.own_->file.seal();
   } else if (payload.block_ && payload.size * 2 <= payload.capacity_) {
     const std::lock_guard lock(mutex_);

@@ -78,6 +78,9 @@ class PayloadMemory {
   /// Brings a payload that waits on the heap into the arena; false while there is no room.
   [[nodiscard]] bool bring_in(TaskPayload& payload);
 
+  /// Bytes of the largest payload that lies in the arena.
+  [[nodiscard]] std::size_t largest_block() const noexcept { return largest_block_; }
+
   /// Bytes of all payloads alive.
   [[nodiscard]] std::size_t in_flight() const noexcept { return in_flight_.load(); }
 

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 
+#include <libpool/codec/exception_codec.hpp>
 #include <libpool/errors.hpp>
 #include <libpool/supervise/supervisor.hpp>
 
@@ -26,10 +27,27 @@ std::string describe(ExitStatus exit) {
 
 std::exception_ptr crash(const WorkerRecord& record, ExitStatus exit, const char* phase,
                          std::size_t index) {
-  std::string what = "worker " + std::to_string(record.pid) + " " + describe(exit);
+  std::string what = "worker " + std::to_string(record.pid) + " ";
+  if (record.corrupt) what += "damaged its result ring and ";
+  what += describe(exit);
   what += phase != nullptr ? std::string(" while ") + phase + " item " + std::to_string(index)
                            : std::string(" before its first task");
   return std::make_exception_ptr(WorkerCrashed(what, record.pid, exit.signal, exit.status, index));
+}
+
+/// How many items of the chunk, from `next` on, the worker had begun whose outcomes died with it.
+std::uint32_t begun_items(const WorkerRecord& record, const submit::Chunk& chunk,
+                          ring::Progress progress) {
+  // A doomed worker began nothing after the item that it was killed for, and that one has its
+  // outcome.
+  if (record.doomed) return 0;
+  const bool names = progress.names(chunk.ticket) && progress.item < chunk.end;
+  if (!record.corrupt) return names && progress.begun() && progress.item == chunk.next ? 1 : 0;
+  // Outcomes after the damage are lost. One item is blamed whatever the progress word says: else
+  // the item that did the damage would do it again, for ever.
+  const bool credible = names && progress.item >= chunk.next &&
+                        (progress.begun() || progress.phase == ring::Phase::published);
+  return credible ? progress.item - chunk.next + 1 : 1;
 }
 
 }  // namespace
@@ -44,6 +62,10 @@ void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point n
   const bool never_claimed = progress.ticket == 0 && record.settled == 0;
   settle_claims(worker, exit, deliveries);
   if (!retired && !ending_) ++tally_.lost;
+  if (!record.failed_start.empty()) {
+    record.start_error =
+        codec::decode_exception(codec::PayloadReader(record.failed_start), record.pid, 0);
+  }
   if (never_claimed && record.start_error == nullptr) {
     record.start_error = crash(record, exit, nullptr, 0);
   }
@@ -55,6 +77,7 @@ void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point n
   record.doomed = record.corrupt = false;
   replace(worker, never_claimed && !retired, now);
   record.start_error = nullptr;
+  record.failed_start = {};
 }
 
 void Supervisor::settle_claims(std::uint32_t worker, ExitStatus exit,
@@ -75,21 +98,18 @@ void Supervisor::settle_claim(std::uint32_t worker, ExitStatus exit, std::uint32
     dispatcher_.discard(std::move(chunk));
     return;
   }
-  // Exactly one item can have been begun and not published. A doomed worker began nothing after the
-  // item that it was killed for, and that one has its outcome.
-  const bool blamed = !record.doomed && progress.begun() && progress.names(chunk->ticket) &&
-                      progress.item == chunk->next;
-  if (blamed) {
-    if (chunk->attempts < chunk->job->batch->terms().retries) {
-      ++chunk->attempts;
-      ++tally_.retried;
-    } else {
+  const std::uint32_t begun = begun_items(record, *chunk, progress);
+  if (begun != 0 && chunk->attempts < chunk->job->batch->terms().retries) {
+    ++chunk->attempts;
+    ++tally_.retried;
+  } else if (begun != 0) {
+    const auto phase = progress.begun() ? progress.phase : ring::Phase::run;
+    for (std::uint32_t item = 0; item < begun; ++item, ++chunk->next) {
       const std::size_t index = chunk->index_of(chunk->next);
       deliveries.add(chunk->job, index, collect::Deliveries::Kind::crashed,
-                     crash(record, exit, ring::describe(progress.phase), index));
-      ++chunk->next;
-      chunk->attempts = 0;
+                     crash(record, exit, ring::describe(phase), index));
     }
+    chunk->attempts = 0;
   }
   if (chunk->settled()) {
     dispatcher_.discard(std::move(chunk));

@@ -6,9 +6,9 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <new>
 #include <system_error>
 
-#include <libpool/codec/exception_codec.hpp>
 #include <libpool/detail/descriptor_message.hpp>
 #include <libpool/detail/system.hpp>
 #include <worker/pool_description.hpp>
@@ -64,8 +64,10 @@ bool Supervisor::drain(std::uint32_t worker, collect::Deliveries& deliveries) {
     policy_.resolved();
   }
   if (drained.failed_start) {
-    record.start_error =
-        codec::decode_exception(codec::PayloadReader(*drained.failed_start), record.pid, 0);
+    // One that is longer than the ring comes in several rounds; it is decoded at the burial.
+    auto& whole = record.failed_start;
+    whole.insert(whole.end(), drained.failed_start->begin(), drained.failed_start->end());
+    drained.corrupt = drained.corrupt || whole.size() > collector_.max_result_size();
   }
   if (drained.corrupt) {
     record.corrupt = true;
@@ -132,8 +134,9 @@ void Supervisor::exited(std::uint32_t worker, ExitStatus exit, Clock::time_point
 
 void Supervisor::wake_idle(std::size_t count) noexcept {
   const auto workers = static_cast<std::uint32_t>(workers_.size());
+  const std::uint32_t first = next_to_wake_;
   for (std::uint32_t i = 0; i < workers && count != 0; ++i) {
-    const std::uint32_t worker = (next_to_wake_ + i) % workers;
+    const std::uint32_t worker = (first + i) % workers;
     WorkerRecord& record = workers_[worker];
     if (record.state != State::alive || record.doomed) continue;
     if (record.reader.lane().park.wake(ring::ParkWord::State::idle)) {
@@ -177,8 +180,12 @@ void Supervisor::kill(std::uint32_t worker) noexcept {
   WorkerRecord& record = workers_[worker];
   if (record.pidfd) {
     system_calls.pidfd_send_signal(record.pidfd.get(), SIGKILL);
-  } else {
+    return;
+  }
+  try {
     server_.kill(worker, record.generation);
+  } catch (const std::bad_alloc&) {
+    // It lives on, unused, until the pool ends.
   }
 }
 
@@ -193,6 +200,8 @@ void Supervisor::shut_down() noexcept {
   ending_ = true;
   server_.shut_down();
   for (WorkerRecord& record : workers_) {
+    // At once, unless the server was killed and the kernel is still ending its workers.
+    if (record.state == State::alive && record.pidfd) await_death(record.pidfd.get());
     record.state = State::absent;
     record.pidfd.reset();
     record.socket.reset();

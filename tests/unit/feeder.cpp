@@ -1,0 +1,179 @@
+/// Facts about the feeder: one step for each way in which input, encoders and memory can end it.
+#include <libpool/submit/feeder.hpp>
+
+#include <doctest/doctest.h>
+
+#include <tests/support/core_parts.hpp>
+#include <tests/support/replaced.hpp>
+
+using namespace libpool;
+using submit::Fed;
+using submit::feed;
+using testing::Script;
+using testing::TestJob;
+using testing::TestMemory;
+using testing::text_of;
+
+namespace {
+
+/// The items of a payload as the format says: the call, aligned to 16, then length, bytes, padding.
+std::vector<std::string> items_of(const submit::Chunk& chunk) {
+  codec::PayloadReader reader({chunk.payload.bytes(), chunk.payload.size});
+  (void)reader.take(chunk.call_size);
+  std::vector<std::string> items;
+  for (std::uint32_t item = chunk.next; item < chunk.end; ++item) {
+    std::uint64_t size = 0;
+    reader.read(&size, sizeof size);
+    const auto bytes = reader.take(size);
+    items.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    reader.align(8);
+  }
+  CHECK(reader.remaining() == 0);
+  return items;
+}
+
+using Strings = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("a step pulls as many items as it may and leaves the rest") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "bb", "", "dddddddddd", "e"}});
+  Fed fed = feed(test.job, 100, 3, plain.memory);
+  REQUIRE(fed.chunk != nullptr);
+  CHECK(fed.chunk->job == test.job);
+  CHECK(fed.chunk->first_index == 100);
+  CHECK(fed.chunk->index_of(2) == 102);
+  CHECK(fed.chunk->next == 0);
+  CHECK(fed.chunk->end == 3);
+  CHECK(fed.chunk->call_size == 16);
+  CHECK(items_of(*fed.chunk) == Strings{"a", "bb", ""});
+  CHECK(fed.first_index == 100);
+  CHECK(fed.pulled == 3);
+  CHECK(fed.failed == 0);
+  CHECK_FALSE(fed.ended);
+  fed = feed(test.job, 103, 2, plain.memory);
+  CHECK(items_of(*fed.chunk) == Strings{"dddddddddd", "e"});
+  CHECK_FALSE(fed.ended);
+  fed = feed(test.job, 105, 2, plain.memory);
+  CHECK(fed.chunk == nullptr);
+  CHECK(fed.pulled == 0);
+  CHECK(fed.ended);
+  CHECK(fed.input_error == nullptr);
+}
+
+TEST_CASE("an input that ends within a step gives what it had, and its end") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "b"}});
+  const Fed fed = feed(test.job, 0, 5, plain.memory);
+  REQUIRE(fed.chunk != nullptr);
+  CHECK(items_of(*fed.chunk) == Strings{"a", "b"});
+  CHECK(fed.pulled == 2);
+  CHECK(fed.ended);
+  CHECK(fed.input_error == nullptr);
+}
+
+TEST_CASE("an input that throws gives what it had before, and what it threw") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "b"}, .input_throws = true});
+  Fed fed = feed(test.job, 0, 5, plain.memory);
+  REQUIRE(fed.chunk != nullptr);
+  CHECK(fed.chunk->end == 2);
+  CHECK(fed.pulled == 2);
+  CHECK(fed.failed == 0);
+  CHECK(fed.ended);
+  CHECK(text_of(fed.input_error) == "input");
+  fed = feed(test.job, 2, 5, plain.memory);
+  CHECK(fed.chunk == nullptr);
+  CHECK(fed.pulled == 0);
+}
+
+TEST_CASE("an item that cannot be encoded is the last of its step and the only one that fails") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "b", "c"}, .bad_item = 1});
+  Fed fed = feed(test.job, 0, 5, plain.memory);
+  REQUIRE(fed.chunk != nullptr);
+  CHECK(items_of(*fed.chunk) == Strings{"a"});
+  CHECK(fed.pulled == 2);
+  CHECK(fed.failed == 1);
+  CHECK(text_of(fed.error) == "item");
+  CHECK_FALSE(fed.ended);
+  fed = feed(test.job, 2, 5, plain.memory);
+  CHECK(items_of(*fed.chunk) == Strings{"c"});
+  CHECK(fed.ended);
+}
+
+TEST_CASE("a step whose only item cannot be encoded makes no chunk") {
+  TestMemory plain;
+  TestJob test({.items = {"a"}, .bad_item = 0});
+  const Fed fed = feed(test.job, 0, 5, plain.memory);
+  CHECK(fed.chunk == nullptr);
+  CHECK(fed.pulled == 1);
+  CHECK(fed.failed == 1);
+  CHECK(plain.memory.in_flight() == 0);
+}
+
+TEST_CASE("a callable that cannot be encoded fails all items of the step") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "b", "c"}, .call_fails = true});
+  const Fed fed = feed(test.job, 0, 2, plain.memory);
+  CHECK(fed.chunk == nullptr);
+  CHECK(fed.pulled == 2);
+  CHECK(fed.failed == 2);
+  CHECK(text_of(fed.error) == "call");
+  CHECK_FALSE(fed.ended);
+  CHECK(plain.memory.in_flight() == 0);
+}
+
+TEST_CASE("a callable and an item that cannot be encoded fail all items, that one included") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "b", "c"}, .call_fails = true, .bad_item = 1});
+  const Fed fed = feed(test.job, 0, 5, plain.memory);
+  CHECK(fed.pulled == 2);
+  CHECK(fed.failed == 2);
+  CHECK(text_of(fed.error) == "call");
+}
+
+TEST_CASE("without memory for an item the input ends with that error") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "b", "c"}, .no_memory = 1});
+  const Fed fed = feed(test.job, 0, 5, plain.memory);
+  CHECK(fed.chunk == nullptr);
+  CHECK(fed.pulled == fed.failed);
+  CHECK(fed.ended);
+  CHECK(text_of(fed.input_error) == std::bad_alloc().what());
+  CHECK(plain.memory.in_flight() == 0);
+}
+
+TEST_CASE("without memory for a large payload the input ends with the system's error") {
+  TestMemory plain;
+  TestJob test({.items = {std::string(50'000, 'x')}});
+  const testing::Replaced full(
+      detail::system_calls.fallocate, +[](int, int, off_t, off_t) { return errno = ENOSPC, -1; });
+  const Fed fed = feed(test.job, 0, 1, plain.memory);
+  CHECK(fed.chunk == nullptr);
+  CHECK(fed.ended);
+  CHECK(fed.input_error != nullptr);
+  CHECK_THROWS_AS(std::rethrow_exception(fed.input_error), std::system_error);
+}
+
+TEST_CASE("a chunk has no more items than the progress word can count") {
+  TestMemory plain;
+  TestJob test({.items = Strings(std::size_t{ring::kMaxChunkItems} + 2)});
+  Fed fed = feed(test.job, 0, SIZE_MAX, plain.memory);
+  CHECK(fed.pulled == ring::kMaxChunkItems);
+  CHECK(fed.chunk->end == ring::kMaxChunkItems);
+  CHECK_FALSE(fed.ended);
+  fed = feed(test.job, fed.pulled, SIZE_MAX, plain.memory);
+  CHECK(fed.pulled == 2);
+  CHECK(fed.ended);
+}
+
+TEST_CASE("a small chunk after a large one takes little memory") {
+  TestMemory plain;
+  TestJob test({.items = {std::string(200'000, 'x'), "small"}});
+  CHECK(feed(test.job, 0, 1, plain.memory).chunk->payload.has_own_memory());
+  const Fed fed = feed(test.job, 1, 1, plain.memory);
+  CHECK(fed.chunk->payload.in_arena());
+  CHECK(fed.chunk->payload.capacity() == 128);
+}
