@@ -194,6 +194,8 @@ const InputArchive::PointerSerializer* InputArchive::load_pointer(void*& object,
   if (mark == Mark::again) {
     const Tracked& tracked = take_tracked();
     const PointerSerializer* serializer = tracked.serializer->get_bpis_ptr();
+    // A pointer to a class without virtual functions never leads to a derived object: deleting
+    // it by such a pointer would be undefined behaviour.
     const bool exact = expected != nullptr && !expected->get_basic_serializer().is_polymorphic();
     if (serializer == nullptr || (exact && serializer != expected)) {
       throw CorruptPayload("a reference leads to an object of another class");

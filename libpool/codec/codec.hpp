@@ -62,8 +62,14 @@ LIBPOOL_CATCHES_FORCED_UNWIND void encode(PayloadWriter& out, const T& value) {
 template <class T>
 [[nodiscard]] LIBPOOL_CATCHES_FORCED_UNWIND T decode(PayloadReader& in) {
   try {
-    Decoder decoder(in);
-    return load<T>(decoder);
+    if constexpr (Bits<T> && std::is_default_constructible_v<T>) {
+      T value{};
+      load_bits(in, std::addressof(value), 1);
+      return value;
+    } else {
+      Decoder decoder(in);
+      return load<T>(decoder);
+    }
   } catch (abi::__forced_unwind&) {
     throw;
   } catch (...) {

@@ -213,6 +213,22 @@ struct Shared {
   }
 };
 
+/// A base without virtual functions.
+struct Flat {
+  int number = 0;
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive & number;
+  }
+};
+struct Wider : Flat {
+  std::string text;
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive& boost::serialization::base_object<Flat>(*this) & text;
+  }
+};
+
 struct Throwing {
   bool on_load = false;
   template <class Archive>
@@ -373,6 +389,11 @@ TEST_CASE("a reference to an object of another class is refused") {
   const Bytes bytes = encoded(std::pair(node, node));
   using Confused = std::pair<std::shared_ptr<Node>, std::shared_ptr<Linked>>;
   CHECK_THROWS_AS((void)decoded<Confused>(bytes), SerializationError);
+  const auto wider = std::make_shared<Wider>();
+  using ByBase = std::pair<std::shared_ptr<Wider>, std::unique_ptr<Flat>>;
+  CHECK_THROWS_AS((void)decoded<ByBase>(encoded(std::pair(wider, wider))), SerializationError);
+  using Sliced = std::pair<std::shared_ptr<Wider>, std::shared_ptr<Flat>>;
+  CHECK_THROWS_AS((void)decoded<Sliced>(encoded(std::pair(wider, wider))), SerializationError);
 }
 
 TEST_CASE("values that nest too deeply are refused on both sides, and shallower ones come back") {
