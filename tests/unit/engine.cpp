@@ -1,0 +1,235 @@
+/// Facts about the engine as a program sees it: which threads it starts, that it sleeps when there
+/// is nothing to do, and what it notices.
+#include <libpool/engine/engine.hpp>
+
+#include <doctest/doctest.h>
+#include <dirent.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <numeric>
+#include <set>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <libpool/process_pool.hpp>
+#include <tests/support/oracle.hpp>
+#include <tests/support/replaced.hpp>
+
+using namespace libpool;
+using detail::system_calls;
+using oracle::eventually;
+using testing::Replaced;
+
+namespace {
+
+std::vector<int> numbers(int count) {
+  std::vector<int> values(static_cast<std::size_t>(count));
+  std::iota(values.begin(), values.end(), 0);
+  return values;
+}
+
+int twice(int value) { return 2 * value; }
+
+std::set<std::string> entries(const std::string& directory) {
+  std::set<std::string> names;
+  DIR* const handle = ::opendir(directory.c_str());
+  REQUIRE(handle != nullptr);
+  while (const dirent* entry = ::readdir(handle)) {
+    if (entry->d_name[0] != '.') names.insert(entry->d_name);
+  }
+  ::closedir(handle);
+  return names;
+}
+
+std::size_t threads() { return entries("/proc/self/task").size(); }
+
+/// CPU time that the threads of a process have used, in ns, by the scheduler's account. Not the
+/// calling thread's.
+std::uint64_t cpu_time(pid_t pid) {
+  std::uint64_t sum = 0;
+  const std::string tasks = "/proc/" + std::to_string(pid) + "/task";
+  for (const std::string& thread : entries(tasks)) {
+    if (thread == std::to_string(::gettid())) continue;
+    std::uint64_t time = 0;
+    std::ifstream(tasks + "/" + thread + "/schedstat") >> time;
+    sum += time;
+  }
+  return sum;
+}
+
+/// Whether these processes use no CPU for a while, but for the calling thread.
+bool come_to_rest(const std::vector<pid_t>& processes) {
+  const auto all = [&] {
+    std::vector<std::uint64_t> times;
+    for (const pid_t pid : processes) times.push_back(cpu_time(pid));
+    return times;
+  };
+  return eventually([&] {
+    const auto before = all();
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return all() == before;
+  });
+}
+
+/// Workers, fork server and threads here.
+bool comes_to_rest(ProcessPool& pool) {
+  std::vector<pid_t> processes{::getpid()};
+  for (const auto& worker : pool.stats().workers) processes.push_back(worker.pid);
+  processes.push_back(oracle::parent_of(processes.back()));
+  return come_to_rest(processes);
+}
+
+}  // namespace
+
+TEST_CASE("a program that only maps and applies stays single-threaded") {
+  const std::size_t before = threads();
+  ProcessPool pool(2);
+  CHECK(pool.map(&twice, numbers(1000))[999] == 1998);
+  CHECK(pool.apply(&twice, 21) == 42);
+  CHECK(pool.try_map(&twice, numbers(10)).size() == 10);
+  (void)pool.stats();
+  CHECK(threads() == before);
+}
+
+TEST_CASE("a call that does not block starts the background thread, and join ends it") {
+  const std::size_t before = threads();
+  ProcessPool pool(2);
+  CHECK(pool.apply_async(&twice, 21).get() == 42);
+  CHECK(threads() > before);
+  pool.close();
+  pool.join();
+  CHECK(eventually([&] { return threads() == before; }));
+}
+
+TEST_CASE("background work goes on while nobody waits") {
+  ProcessPool pool(2);
+  auto result = pool.map_async(&twice, numbers(5000));
+  CHECK(eventually([&] { return result.ready(); }));
+  CHECK(result.get()[4999] == 9998);
+}
+
+TEST_CASE("an idle pool comes to rest: workers, fork server and background thread sleep") {
+  ProcessPool pool(2);
+  CHECK(comes_to_rest(pool));
+  CHECK(pool.map(&twice, numbers(1000)).size() == 1000);
+  CHECK(comes_to_rest(pool));
+  CHECK(pool.apply_async(&twice, 1).get() == 2);
+  CHECK(comes_to_rest(pool));
+}
+
+TEST_CASE("the background thread sleeps while a long task runs") {
+  ProcessPool pool(2);
+  const oracle::Fresh fresh;
+  auto result = pool.apply_async([](int) {
+    oracle::pass_gate();
+    return 1;
+  }, 0);
+  REQUIRE(oracle::arrived(1));
+  CHECK(come_to_rest({::getpid()}));
+  oracle::Fresh::open_gate();
+  CHECK(result.get() == 1);
+}
+
+TEST_CASE("the death of an idle worker shows in the statistics though nobody calls the pool") {
+  ProcessPool pool(2);
+  const auto before = pool.stats();
+  REQUIRE(before.workers.size() == 2);
+  CHECK(before.workers_spawned == 2);
+  const oracle::Watched victim(before.workers[0].pid);
+  victim.kill(SIGKILL);
+  REQUIRE(victim.dies());
+  CHECK(eventually([&] { return pool.stats().workers_lost == 1; }));
+  CHECK(eventually([&] { return pool.stats().workers.size() == 2; }));
+  const auto after = pool.stats();
+  CHECK(after.workers_spawned == 3);
+  CHECK(after.crashed == 0);
+  CHECK(after.workers[0].pid != before.workers[0].pid);
+  CHECK(pool.map(&twice, numbers(100)).size() == 100);
+}
+
+TEST_CASE("statistics count what became of each item") {
+  ProcessPool pool(2);
+  (void)pool.try_map(
+      [](int value) {
+        if (value == 3) ::abort();
+        if (value == 5) throw std::runtime_error("five");
+        return value;
+      },
+      numbers(10), {.chunksize = 2});
+  const auto stats = pool.stats();
+  CHECK(stats.submitted == 10);
+  CHECK(stats.succeeded == 8);
+  CHECK(stats.failed == 1);
+  CHECK(stats.crashed == 1);
+  CHECK(stats.workers_lost == 1);
+  CHECK(stats.queued == 0);
+  CHECK(stats.running == 0);
+}
+
+TEST_CASE("a pool that is terminated while workers hold chunks leaves nothing behind") {
+  const oracle::Fresh fresh;
+  ProcessPool pool(2);
+  auto results = pool.map_async(
+      [](int value) {
+        oracle::pass_gate();
+        return value;
+      },
+      numbers(100), {.chunksize = 1});
+  REQUIRE(oracle::arrived(2));
+  pool.terminate();
+  CHECK_THROWS_AS((void)results.get(), PoolTerminated);
+}
+
+TEST_CASE("payloads and results larger than all rings pass") {
+  ProcessPool pool(2, {.task_memory = 1 << 16, .result_ring = 4096});
+  const auto reversed = [](const std::string& text) {
+    return std::string(text.rbegin(), text.rend());
+  };
+  for (const std::size_t size : {4095u, 4096u, 4097u, 1u << 14, (1u << 14) + 1, 3'000'000u}) {
+    std::string text(size, 'a');
+    text.front() = 'z';
+    const std::string back = pool.apply(reversed, text);
+    CHECK(back.size() == size);
+    CHECK(back.back() == 'z');
+  }
+}
+
+TEST_CASE("a pool whose arena cannot grow works with what it has") {
+  ProcessPool pool(2, {.task_memory = 1 << 24});
+  const Replaced full(
+      system_calls.fallocate, +[](int, int, off_t, off_t) { return errno = ENOSPC, -1; });
+  const std::vector<std::string> texts(400, std::string(5000, 'x'));
+  const auto sizes = pool.map([](const std::string& text) { return text.size(); }, texts,
+                              {.chunksize = 1});
+  CHECK(std::accumulate(sizes.begin(), sizes.end(), std::size_t{0}) == 400 * 5000);
+}
+
+TEST_CASE("a pool that cannot have what it needs is refused, and nothing is left of it") {
+  const auto refused = [] { CHECK_THROWS_AS(ProcessPool(2), std::system_error); };
+  {
+    const Replaced broken(system_calls.eventfd, +[](unsigned, int) { return errno = EMFILE, -1; });
+    refused();
+  }
+  {
+    const Replaced broken(system_calls.fork, +[] { return errno = EAGAIN, pid_t{-1}; });
+    refused();
+  }
+  const Replaced broken(
+      system_calls.memfd_create, +[](const char*, unsigned) { return errno = ENOMEM, -1; });
+  refused();
+}
+
+TEST_CASE("a pool in another process is refused and touched by nobody") {
+  ProcessPool pool(2);
+  CHECK(oracle::exit_of_child([&] {
+          try {
+            (void)pool.apply(&twice, 1);
+            return 1;
+          } catch (const PoolError&) {
+            return 0;
+          }
+        }) == 0);
+  CHECK(pool.apply(&twice, 1) == 2);
+}

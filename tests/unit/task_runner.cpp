@@ -1,0 +1,254 @@
+/// Facts about the task runner: which items it takes, what the progress word says at each step, and
+/// which records it leaves.
+#include <worker/task_runner.hpp>
+
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include <libpool/this_worker.hpp>
+#include <tests/support/eventually.hpp>
+#include <tests/support/lane.hpp>
+
+using namespace libpool;
+using ring::Phase;
+using ring::Progress;
+using ring::RecordKind;
+using testing::Lane;
+using worker::TaskRunner;
+
+namespace {
+
+constexpr std::uint64_t ticket = 12;
+constexpr std::uint32_t slot = 3;
+
+using Body = std::function<void(detail::ChunkContext&)>;
+Body body;
+
+/// What the descriptor's token names.
+void run_body(detail::ChunkContext& context) { body(context); }
+
+const codec::ModuleMap& modules() {
+  static const codec::ModuleMap map = codec::ModuleMap::current();
+  return map;
+}
+
+/// A worker's place and a claimed chunk with the items "i0", "i1", ...
+struct Claimed {
+  explicit Claimed(std::uint32_t items, bool stride = false)
+      : place{lane.header, writer, stop, modules(), UINT64_MAX} {
+    append("the callable", 16);
+    for (std::uint32_t item = 0; item < items; ++item) {
+      const std::string text = "i" + std::to_string(item);
+      const std::uint64_t size = text.size();
+      if (!stride) append({reinterpret_cast<const char*>(&size), sizeof size}, 8);
+      append(text, stride ? 2 : 8);
+    }
+    task.ticket = ticket;
+    task.call_size = 16;
+    task.first_index = 500;
+    task.end_item = items;
+    task.item_stride = stride ? 2 : 0;
+    task.runner = modules().token_of(reinterpret_cast<const void*>(&run_body));
+  }
+  void append(const std::string& text, std::size_t unit) {
+    const auto bytes = std::as_bytes(std::span(text));
+    payload.insert(payload.end(), bytes.begin(), bytes.end());
+    payload.resize((payload.size() + unit - 1) / unit * unit);
+  }
+  std::uint32_t run(Body what) {
+    task.payload_size = payload.size();
+    body = std::move(what);
+    TaskRunner runner(place, task, slot, payload);
+    runner.run();
+    return runner.next_item();
+  }
+  [[nodiscard]] Progress progress() const { return lane.header.progress.read(); }
+  std::vector<testing::Outcome> outcomes() {
+    std::vector<testing::Outcome> all;
+    testing::Outcome partial;
+    while (auto one = take(reader, partial)) all.push_back(std::move(*one));
+    return all;
+  }
+
+  Lane lane;
+  ring::ResultWriter writer = lane.make_writer();
+  ring::ResultReader reader = lane.make_reader();
+  ring::StopWord stop{};
+  worker::Workplace place;
+  ring::TaskDescriptor task{};
+  std::vector<std::byte> payload;
+};
+
+std::string text(codec::PayloadReader reader) {
+  const auto bytes = reader.take(reader.remaining());
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::string text(const testing::Outcome& outcome) {
+  return {reinterpret_cast<const char*>(outcome.bytes.data()), outcome.bytes.size()};
+}
+
+/// The runner's shape, with the item's text as its result.
+void echo(detail::ChunkContext& context) {
+  while (context.next()) {
+    const std::string item = text(context.item());
+    context.begin_run();
+    context.result().write(item.data(), item.size());
+    context.publish();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("items come in order, whole, with either format, and leave a record each") {
+  for (const bool stride : {false, true}) {
+    Claimed at(5, stride);
+    CHECK(at.run([](detail::ChunkContext& context) {
+      CHECK(text(context.call()).starts_with("the callable"));
+      echo(context);
+    }) == 5);
+    const auto outcomes = at.outcomes();
+    REQUIRE(outcomes.size() == 5);
+    for (std::uint32_t item = 0; item < 5; ++item) {
+      CHECK(text(outcomes[item]) == "i" + std::to_string(item));
+      CHECK(outcomes[item].header.kind == static_cast<std::uint8_t>(RecordKind::value));
+      CHECK(outcomes[item].header.ticket == ticket);
+      CHECK(outcomes[item].header.slot == slot);
+      CHECK(outcomes[item].header.item == item);
+    }
+    CHECK(at.progress() == Progress{ticket, 4, Phase::published});
+  }
+}
+
+TEST_CASE("a chunk that ran in part before goes on where it is told to, and ends there") {
+  for (const bool stride : {false, true}) {
+    Claimed at(6, stride);
+    at.task.begin_item = 2;
+    at.task.end_item = 4;
+    CHECK(at.run(echo) == 4);
+    const auto outcomes = at.outcomes();
+    REQUIRE(outcomes.size() == 2);
+    CHECK(text(outcomes[0]) == "i2");
+    CHECK(text(outcomes[1]) == "i3");
+    CHECK(outcomes[0].header.item == 2);
+  }
+}
+
+TEST_CASE("the progress word names each phase before it begins") {
+  Claimed at(2);
+  at.run([&](detail::ChunkContext& context) {
+    for (std::uint32_t item = 0; item < 2; ++item) {
+      REQUIRE(context.next());
+      CHECK(at.progress() == Progress{ticket, item, Phase::decode});
+      CHECK(this_worker::task_index() == 500 + item);
+      context.begin_run();
+      CHECK(at.progress() == Progress{ticket, item, Phase::run});
+      context.result().write("x", 1);
+      CHECK(at.progress() == Progress{ticket, item, Phase::encode});
+      CHECK(at.outcomes().empty());
+      context.publish();
+      CHECK(at.progress() == Progress{ticket, item, Phase::published});
+      CHECK(at.outcomes().size() == 1);
+    }
+    CHECK_FALSE(context.next());
+    CHECK(at.progress() == Progress{ticket, 1, Phase::published});
+  });
+}
+
+TEST_CASE("a failure takes back the result that was begun, and the next item runs") {
+  Claimed at(2);
+  at.run([](detail::ChunkContext& context) {
+    REQUIRE(context.next());
+    context.result().write("half a res", 10);
+    context.fail(std::make_exception_ptr(std::runtime_error("oops")));
+    echo(context);
+  });
+  const auto outcomes = at.outcomes();
+  REQUIRE(outcomes.size() == 2);
+  CHECK(outcomes[0].header.kind == static_cast<std::uint8_t>(RecordKind::error));
+  CHECK(text(outcomes[0]).find("half") == std::string::npos);
+  CHECK(text(outcomes[0]).find("oops") != std::string::npos);
+  CHECK(text(outcomes[1]) == "i1");
+}
+
+TEST_CASE("a callable that cannot be read fails every item that is left, with its index") {
+  Claimed at(4);
+  at.task.begin_item = 1;
+  CHECK(at.run([](detail::ChunkContext& context) {
+    context.fail_all(std::make_exception_ptr(std::runtime_error("no callable")));
+  }) == 4);
+  const auto outcomes = at.outcomes();
+  REQUIRE(outcomes.size() == 3);
+  for (std::uint32_t item = 0; item < 3; ++item) {
+    CHECK(outcomes[item].header.item == item + 1);
+    CHECK(outcomes[item].header.kind == static_cast<std::uint8_t>(RecordKind::error));
+  }
+}
+
+TEST_CASE("a function that no module has fails every item") {
+  Claimed at(2);
+  at.task.runner.offset = UINT64_MAX;
+  at.run([](detail::ChunkContext&) { FAIL("ran"); });
+  CHECK(at.outcomes().size() == 2);
+}
+
+TEST_CASE("a worker that has to retire begins no more items than it may") {
+  Claimed at(5);
+  at.place.tasks_left = 3;
+  CHECK(at.run(echo) == 3);
+  CHECK(at.outcomes().size() == 3);
+  CHECK(at.place.tasks_left == 0);
+  at.place.tasks_left = 2;
+  CHECK(at.run([](detail::ChunkContext& context) {
+    context.fail_all(std::make_exception_ptr(std::runtime_error("no")));
+  }) == 2);
+}
+
+TEST_CASE("time on a chunk counts as busy, and items of timed chunks say when they began") {
+  Claimed at(2);
+  at.task.timed = 1;
+  const std::uint64_t before = ring::LaneClock::now();
+  at.run([&](detail::ChunkContext& context) {
+    REQUIRE(context.next());
+    CHECK(at.reader.started() >= before);
+    const std::uint64_t first = at.reader.started();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    (void)context.result();
+    context.publish();
+    REQUIRE(context.next());
+    CHECK(at.reader.started() >= first + 2'000'000);
+    (void)context.result();
+    context.publish();
+  });
+  CHECK(at.reader.busy() >= 2'000'000);
+}
+
+TEST_CASE("a stopped worker begins nothing until the stop is taken back") {
+  Claimed at(1);
+  at.task.timed = 1;
+  at.stop.request();
+  std::atomic<bool> began{false};
+  std::jthread worker([&] {
+    at.run([&](detail::ChunkContext& context) {
+      REQUIRE(context.next());
+      began = true;
+      (void)context.result();
+      context.publish();
+    });
+  });
+  auto& park = at.lane.header.park;
+  REQUIRE(testing::eventually([&] { return park.state() == ring::ParkWord::State::blocked; }));
+  CHECK(at.progress() == Progress{ticket, 0, Phase::decode});
+  CHECK_FALSE(began);
+  // A wake that brings no end of the stop changes nothing.
+  park.wake(ring::ParkWord::State::blocked);
+  REQUIRE(testing::eventually([&] { return park.state() == ring::ParkWord::State::blocked; }));
+  CHECK_FALSE(began);
+  at.stop.take_back();
+  park.wake(ring::ParkWord::State::blocked);
+  worker.join();
+  CHECK(began);
+}
