@@ -29,8 +29,10 @@ class ResultSlots {
   using Slot = std::conditional_t<direct, R, std::optional<R>>;
 
  public:
-  /// Throws `std::bad_alloc` or `std::length_error` where no memory can hold `expected` results.
-  explicit ResultSlots(std::size_t expected) : first_size_(expected), first_(expected) {}
+  /// `expected` results, or so somebody claims. Throws `std::bad_alloc`.
+  explicit ResultSlots(std::size_t expected)
+      : first_size_(expected <= largest_first_segment / sizeof(Slot) ? expected : 0),
+        first_(first_size_) {}
 
   /// Makes places for indices below `count`. For the feeding thread; throws `std::bad_alloc`.
   void make_room(std::size_t count) {
@@ -38,6 +40,11 @@ class ResultSlots {
       more_[segments_].reset(new Slot[segment_size(segments_)]);
       ++segments_;
     }
+  }
+
+  /// Places there are.
+  [[nodiscard]] std::size_t room() const noexcept {
+    return first_size_ + smallest_segment * ((std::size_t{1} << segments_) - 1);
   }
 
   /// Each index is put at most once; different ones by different threads at once.
@@ -65,11 +72,10 @@ class ResultSlots {
 
  private:
   static constexpr std::size_t smallest_segment = 1024;
+  /// Bytes. A larger claim may be a lie; true ones pay for one move of their results.
+  static constexpr std::size_t largest_first_segment = std::size_t{1} << 30;
   static constexpr std::size_t segment_size(std::size_t segment) noexcept {
     return smallest_segment << segment;
-  }
-  [[nodiscard]] std::size_t room() const noexcept {
-    return first_size_ + smallest_segment * ((std::size_t{1} << segments_) - 1);
   }
   [[nodiscard]] Slot& slot(std::size_t index) noexcept {
     if (index < first_size_) [[likely]]
@@ -92,6 +98,7 @@ class ResultSlots<std::monostate> {
  public:
   explicit ResultSlots(std::size_t /*expected*/) noexcept {}
   void make_room(std::size_t /*count*/) noexcept {}
+  [[nodiscard]] static std::size_t room() noexcept { return static_cast<std::size_t>(-1); }
   void put(std::size_t /*index*/, std::monostate&& /*value*/) noexcept {}
   [[nodiscard]] std::vector<std::monostate> take(std::size_t count) {
     return std::vector<std::monostate>(count);

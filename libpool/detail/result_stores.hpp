@@ -54,12 +54,10 @@ class ManyStore : public JobStore<Value> {
     const std::size_t pulled = this->pulled();
     std::size_t items = rule_.next(pulled);
     try {
-      // A caller's chunk size may be "all there is": never more room than the input claims, or a
-      // little more.
-      if (items > cautious_chunk) {
-        const std::size_t expected = rule_.expected();
-        items = expected > pulled ? std::min(items, expected - pulled) : cautious_chunk;
-      }
+      // A caller's chunk size may be "all there is", and the input's claim anything: the room made
+      // ahead has a bound.
+      const std::size_t room = slots_.room() - std::min(slots_.room(), pulled);
+      items = std::min(items, std::max(room, most_room_ahead));
       slots_.make_room(pulled + items);
     } catch (...) {
       this->abandon(std::current_exception(), false);
@@ -72,8 +70,7 @@ class ManyStore : public JobStore<Value> {
   ResultSlots<Slot> slots_;
 
  private:
-  /// Room made ahead for inputs that claim nothing, or less than they give.
-  static constexpr std::size_t cautious_chunk = submit::largest_automatic_chunk;
+  static constexpr std::size_t most_room_ahead = submit::largest_automatic_chunk;
   const ChunkRule rule_;
 };
 
