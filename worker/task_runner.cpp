@@ -46,20 +46,15 @@ void obey_stop(const ring::StopWord& stop, ring::ParkWord& park) noexcept {
   }
 }
 
-TaskRunner::TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot,
-                       std::span<const std::byte> payload)
-    : place_(place),
-      task_(task),
-      slot_(slot),
-      payload_(payload),
-      clock_(place.lane),
-      items_(payload.subspan(task.call_size), payload.data()),
-      next_(task.begin_item) {
-  for (std::uint32_t skipped = 0; skipped < task.begin_item; ++skipped) (void)take_item();
+TaskRunner::TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot)
+    : place_(place), task_(task), slot_(slot), clock_(place.lane), next_(task.begin_item) {
+  clock_.chunk_starts();
 }
 
-void TaskRunner::run() {
-  clock_.chunk_starts();
+void TaskRunner::run(std::span<const std::byte> payload) {
+  payload_ = payload;
+  items_ = codec::PayloadReader(payload.subspan(task_.call_size), payload.data());
+  for (std::uint32_t skipped = 0; skipped < task_.begin_item; ++skipped) (void)take_item();
   const auto* runner = place_.modules.address_of(task_.runner);
   if (runner == nullptr) {
     fail_all(std::make_exception_ptr(PoolError("the function is in no module of this worker")));

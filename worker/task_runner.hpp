@@ -32,12 +32,12 @@ void obey_stop(const ring::StopWord& stop, ring::ParkWord& park) noexcept;
 
 class TaskRunner final : public detail::ChunkContext {
  public:
-  /// The descriptor and the payload stay as they are until the last item is settled.
-  TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot,
-             std::span<const std::byte> payload);
+  /// The descriptor stays as it is until the last item is settled.
+  TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot);
 
-  /// Runs the chunk's items, or as many as the worker may before it retires.
-  void run();
+  /// Runs the chunk's items, or as many as the worker may before it retires. The payload stays as
+  /// it is until the last item is settled.
+  void run(std::span<const std::byte> payload);
 
   /// The first item that was not begun.
   [[nodiscard]] std::uint32_t next_item() const noexcept { return next_; }

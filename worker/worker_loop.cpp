@@ -9,6 +9,7 @@
 
 #include <boost/interprocess/mapped_region.hpp>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include <libpool/codec/exception_codec.hpp>
@@ -48,6 +49,7 @@ class WorkerLoop {
  private:
   void idle() noexcept;
   void run_chunk(ring::TaskClaimer::Claimed claimed);
+  void run_from_own_memory(TaskRunner& runner, const ring::TaskDescriptor& task);
   [[nodiscard]] mapped_region receive_own_memory(const ring::TaskDescriptor& task);
   [[noreturn]] void retire(std::uint64_t ticket, std::uint32_t next_item) noexcept;
 
@@ -90,7 +92,7 @@ WorkerLoop::WorkerLoop(const WorkerStart& start)
   // The mappings stay; the descriptors would let a task map the lanes of others.
   for (const int fd :
        {start.descriptors.lanes, start.descriptors.tasks, start.descriptors.claims}) {
-    system_calls.close(fd);
+    detail::FileDescriptor(fd).reset();
   }
 }
 
@@ -129,18 +131,27 @@ void WorkerLoop::run_chunk(ring::TaskClaimer::Claimed claimed) {
   const ring::TaskDescriptor& task = claimer_.descriptor(claimed.slot);
   lane_.progress.enter({claimed.ticket, task.begin_item, ring::Phase::claimed});
   obey_stop(place_.stop, lane_.park);
-  mapped_region own;
-  const std::byte* payload = memory::address(task_region_) + task_layout_.arena_offset();
-  if (task.payload_offset == ring::kOwnMemory) {
-    own = receive_own_memory(task);
-    payload = memory::address(own);
+  TaskRunner runner(place_, task, claimed.slot);
+  const auto size = static_cast<std::size_t>(task.payload_size);
+  if (task.payload_offset != ring::kOwnMemory) {
+    const std::byte* arena = memory::address(task_region_) + task_layout_.arena_offset();
+    runner.run({arena + task.payload_offset, size});
   } else {
-    payload += task.payload_offset;
+    run_from_own_memory(runner, task);
   }
-  TaskRunner runner(place_, task, claimed.slot,
-                    {payload, static_cast<std::size_t>(task.payload_size)});
-  runner.run();
   if (place_.tasks_left == 0) retire(claimed.ticket, runner.next_item());
+}
+
+void WorkerLoop::run_from_own_memory(TaskRunner& runner, const ring::TaskDescriptor& task) {
+  mapped_region own;
+  try {
+    own = receive_own_memory(task);
+  } catch (const std::system_error&) {
+    // The payload is more than this worker may map.
+    runner.fail_all(std::current_exception());
+    return;
+  }
+  runner.run({memory::address(own), static_cast<std::size_t>(task.payload_size)});
 }
 
 mapped_region WorkerLoop::receive_own_memory(const ring::TaskDescriptor& task) {
