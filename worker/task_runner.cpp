@@ -55,6 +55,9 @@ void TaskRunner::run(std::span<const std::byte> payload) {
   payload_ = payload;
   items_ = codec::PayloadReader(payload.subspan(task_.call_size), payload.data());
   for (std::uint32_t skipped = 0; skipped < task_.begin_item; ++skipped) (void)take_item();
+  // Decoding the callable is the first item's work: if it kills this worker, or takes too long, it
+  // must be somebody's, or the chunk would go on killing workers.
+  name_item();
   const auto* runner = place_.modules.address_of(task_.runner);
   if (runner == nullptr) {
     fail_all(std::make_exception_ptr(PoolError("the function is in no module of this worker")));
@@ -83,19 +86,24 @@ bool TaskRunner::next() {
 }
 
 void TaskRunner::begin_item() {
+  if (next_ != task_.begin_item || !named_first_) name_item();
   --place_.tasks_left;
-  item_ = next_;
-  if (task_.timed != 0) {
-    clock_.item_starts();
-    place_.lane.progress.enter_stoppable({task_.ticket, item_, Phase::decode});
-    // Not yet begun in earnest: a kill that comes here is not for this item, and the parent knows
-    // it.
-    obey_stop(place_.stop, place_.lane.park);
-  } else {
-    enter(Phase::decode);
-  }
   ++next_;
   detail::set_process_task(task_.first_index + item_);
+}
+
+/// Enters the decoding of the next item.
+void TaskRunner::name_item() {
+  item_ = next_;
+  named_first_ = true;
+  if (task_.timed == 0) {
+    enter(Phase::decode);
+    return;
+  }
+  clock_.item_starts();
+  place_.lane.progress.enter_stoppable({task_.ticket, item_, Phase::decode});
+  // Not yet begun in earnest: a kill that comes here is not for this item, and the parent knows it.
+  obey_stop(place_.stop, place_.lane.park);
 }
 
 void TaskRunner::enter(Phase phase) noexcept {

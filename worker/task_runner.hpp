@@ -56,6 +56,7 @@ class TaskRunner final : public detail::ChunkContext {
  private:
   void enter(ring::Phase phase) noexcept;
   void begin_item();
+  void name_item();
   [[nodiscard]] codec::PayloadReader take_item();
 
   Workplace& place_;
@@ -67,6 +68,7 @@ class TaskRunner final : public detail::ChunkContext {
   codec::PayloadReader item_bytes_;
   std::uint32_t next_ = 0;
   std::uint32_t item_ = 0;
+  bool named_first_ = false;  ///< the progress word names the chunk's first item already
 };
 
 }  // namespace libpool::worker
