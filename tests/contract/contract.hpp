@@ -1,9 +1,11 @@
-/// What the files of the contract suite share: the list of pools, small tasks, and an input range that
-/// can fail wherever a test wants.
+/// What the files of the contract suite share: the list of pools, small tasks, and an input range
+/// that can fail wherever a test wants.
 ///
 /// Runs in the test; the tasks run in workers of both pools. Nothing here outlives a test.
 #pragma once
 
+// The expressions under CHECK_THROWS may be [[nodiscard]].
+#define DOCTEST_CONFIG_VOID_CAST_EXPRESSIONS
 #include <doctest/doctest.h>
 
 #include <atomic>
@@ -87,13 +89,13 @@ std::optional<E> caught(Call&& call) {
   return std::nullopt;
 }
 
-/// A single-pass view over 0, 1, 2 ...: it may end, never end, throw, wait, and it says how far it was pulled.
-/// What it counts lives in `Script`, which must live until the job ends.
+/// A single-pass view over 0, 1, 2 ...: it may end, never end, throw, wait, and it says how far it
+/// was pulled. What it counts lives in `Script`, which must live until the job ends.
 struct Script {
-  int items = -1;        ///< negative: endless
-  int throws_at = -1;    ///< the element that throws
+  int items = -1;           ///< negative: endless
+  int throws_at = -1;       ///< the element that throws
   bool on_advance = false;  ///< it throws when the iterator moves onto it, else when it is read
-  int waits_at = -1;     ///< the element that waits for `release`
+  int waits_at = -1;        ///< the element that waits for `release`
   std::atomic<bool> release{false};
   std::atomic<int> read{0};
   std::atomic<bool> ended{false};
@@ -119,7 +121,7 @@ class Scripted : public std::ranges::view_base {
     int operator*() const {
       if (!script_->on_advance && at_ == script_->throws_at) throw InputBroke();
       if (at_ == script_->waits_at) {
-        oracle::eventually([this] { return script_->release.load(); });
+        static_cast<void>(oracle::eventually([this] { return script_->release.load(); }));
       }
       script_->read = at_ + 1;
       return at_;

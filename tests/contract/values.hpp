@@ -12,7 +12,8 @@ T identity(const T& value) {
   return value;
 }
 
-/// The value, sent as an argument and sent back as a result, on its own and as the middle element of a `map`.
+/// The value, sent as an argument and sent back as a result, on its own and as the middle element
+/// of a `map`.
 template <class Pool, class T>
 void check_travels(Pool& pool, const T& value) {
   CHECK(pool.apply(identity<T>, value) == value);

@@ -53,7 +53,16 @@ inline int recurse(int depth) {
 }
 inline void overflow_stack() { static_cast<void>(recurse(0)); }
 
-inline void throw_from_noexcept() noexcept { throw std::runtime_error("from noexcept"); }
+/// As `std::terminate`, without a line on the standard error.
+inline void terminate_quietly() {
+  std::set_terminate([] { std::abort(); });
+  std::terminate();
+}
+inline void throw_it() { throw std::runtime_error("from noexcept"); }
+inline void throw_from_noexcept() noexcept {
+  std::set_terminate([] { std::abort(); });
+  throw_it();
+}
 
 inline void stop() {
   oracle::page.words[stopped_pid] = ::getpid();
@@ -62,7 +71,7 @@ inline void stop() {
 }
 
 #define CRASH_BY_SIGNAL(signal) \
-  Death { #signal, die_by_signal<signal>, signal, std::nullopt, true, false }
+  Death { #signal, die_by_signal < signal>, signal, std::nullopt, true, false }
 
 /// All the ways. A stopped worker needs somebody outside who kills it: see `Executioner`.
 inline const std::array deaths{
@@ -94,8 +103,9 @@ inline const std::array deaths{
     Death{"a null dereference", dereference_null, SIGSEGV, std::nullopt, false, true},
     Death{"a stack overflow", overflow_stack, SIGSEGV, std::nullopt, false, true},
     Death{"abort", [] { std::abort(); }, SIGABRT, std::nullopt, false, true},
-    Death{"terminate", [] { std::terminate(); }, SIGABRT, std::nullopt, false, true},
-    Death{"a throw from noexcept", [] { throw_from_noexcept(); }, SIGABRT, std::nullopt, false, true},
+    Death{"terminate", terminate_quietly, SIGABRT, std::nullopt, false, true},
+    Death{"a throw from noexcept", [] { throw_from_noexcept(); }, SIGABRT, std::nullopt, false,
+          true},
     Death{"_exit(0)", [] { ::_exit(0); }, std::nullopt, 0},
     Death{"_exit(3)", [] { ::_exit(3); }, std::nullopt, 3},
     Death{"exit(0)", [] { std::exit(0); }, std::nullopt, 0},

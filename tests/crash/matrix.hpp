@@ -1,8 +1,11 @@
 /// The crash matrix's cells: values that die at a given moment, and every call that can carry them.
 ///
-/// The values' `serialize` and destructors run in the parent and in workers, and die in workers only.
+/// The values' `serialize` and destructors run in the parent and in workers, and die in workers
+/// only.
 #pragma once
 
+// The expressions under CHECK_THROWS may be [[nodiscard]].
+#define DOCTEST_CONFIG_VOID_CAST_EXPRESSIONS
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -29,7 +32,8 @@ struct Order {
   int deaths_wanted = 1'000'000;
 
   void obey(Moment now) const {
-    if (now == moment && ::getpid() != host && oracle::page.words[deaths_so_far] < deaths_wanted) die(death);
+    if (now == moment && ::getpid() != host && oracle::page.words[deaths_so_far] < deaths_wanted)
+      die(death);
   }
 };
 
@@ -38,7 +42,7 @@ struct Argument {
   Order order;
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive & order;
+    archive& order;
     if constexpr (Archive::is_loading::value) {
       oracle::count_execution(order.item);
       order.obey(Moment::decoding);
@@ -57,7 +61,7 @@ class Result {
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
     if constexpr (Archive::is_saving::value) order_.obey(Moment::encoding);
-    archive & order_;
+    archive& order_;
   }
 
  private:
@@ -149,7 +153,7 @@ inline Seen by_imap_unordered(Pool& pool, const Items& items) {
 struct Call {
   const char* name;
   Seen (*make)(Pool&, const Items&);
-  bool index_is_zero;  ///< each item is a batch of its own
+  bool index_is_zero;   ///< each item is a batch of its own
   bool all_or_nothing;  ///< an error hides the results
 };
 
@@ -167,7 +171,8 @@ inline const std::array calls{
 inline void check_all_right(const Seen& seen) {
   CHECK(seen.errors == 0);
   CHECK(std::ranges::count(seen.results, true) == static_cast<std::ptrdiff_t>(seen.results.size()));
-  CHECK(oracle::executed(static_cast<int>(seen.results.size())) == static_cast<int>(seen.results.size()));
+  CHECK(oracle::executed(static_cast<int>(seen.results.size())) ==
+        static_cast<int>(seen.results.size()));
 }
 
 inline void check_blame(const Call& call, const Seen& seen, int bad, const Death& death) {
@@ -197,8 +202,9 @@ inline void check_only_one_lost(const Call& call, const Seen& seen, int bad, con
 template <class Function>
 void register_cell(Function function, const char* file, const char* fact, const std::string& cell) {
   static int number = 0;
-  doctest::detail::regTest(doctest::detail::TestCase(function, file, 1, {}, doctest::String(cell.c_str()), ++number) *
-                           fact);
+  doctest::detail::regTest(
+      doctest::detail::TestCase(function, file, 1, {}, doctest::String(cell.c_str()), ++number) *
+      fact);
 }
 
 }  // namespace crash

@@ -62,7 +62,8 @@ TEST_CASE("strays of a worker that has died are gone when the pool has ended") {
     CHECK_THROWS_AS(pool.apply([]() -> int {
       oracle::page.words[9] = leave_behind(Manner::plain);
       ::_exit(1);
-    }), libpool::WorkerCrashed);
+    }),
+                    libpool::WorkerCrashed);
     stray.emplace(static_cast<pid_t>(oracle::page.words[9]));
     CHECK(pool.apply([] { return 5; }) == 5);
   }
@@ -76,7 +77,8 @@ TEST_CASE("a stray that keeps a worker's descriptors open delays no death notice
       static_cast<void>(leave_behind(Manner::plain));
       ::kill(::getpid(), SIGKILL);
       return 0;
-    }), libpool::WorkerCrashed);
+    }),
+                    libpool::WorkerCrashed);
   }
   CHECK(pool.apply([] { return 5; }) == 5);
 }
@@ -107,10 +109,12 @@ TEST_CASE("a task may run a command") {
 TEST_CASE("a forked child that returns from its task too does no harm") {
   ProcessPool pool(2);
   for (int round = 0; round < 10; ++round) {
-    const auto outcomes = pool.try_map([](int item) {
-      if (item == 3) ::fork();
-      return item;
-    }, std::views::iota(0, 10), {.chunksize = 5});
+    const auto outcomes = pool.try_map(
+        [](int item) {
+          if (item == 3) ::fork();
+          return item;
+        },
+        std::views::iota(0, 10), {.chunksize = 5});
     REQUIRE(outcomes.size() == 10);
     for (const auto& outcome : outcomes) {
       REQUIRE(outcome.has_value());
@@ -146,7 +150,8 @@ TEST_CASE("a thread of a task that crashes kills the worker while it runs what i
   CHECK_THROWS_AS(pool.apply([]() -> int {
     std::thread([] { std::abort(); }).detach();
     for (;;) ::pause();
-  }), libpool::WorkerCrashed);
+  }),
+                  libpool::WorkerCrashed);
   CHECK(pool.apply([] { return 2; }) == 2);
 }
 
@@ -158,12 +163,14 @@ TEST_CASE("a task that leads a new process group or session is still a worker of
 
 TEST_CASE("a task that closes every descriptor loses at most its worker") {
   ProcessPool pool(1);
-  const auto outcomes = pool.try_map([](int item) {
-    if (item == 0) {
-      for (int fd = 3; fd < 1024; ++fd) ::close(fd);
-    }
-    return item;
-  }, std::views::iota(0, 20), {.chunksize = 2});
+  const auto outcomes = pool.try_map(
+      [](int item) {
+        if (item == 0) {
+          for (int fd = 3; fd < 1024; ++fd) ::close(fd);
+        }
+        return item;
+      },
+      std::views::iota(0, 20), {.chunksize = 2});
   for (std::size_t i = 2; i < 20; ++i) CHECK(outcomes[i].has_value());
   CHECK(pool.apply([] { return 2; }) == 2);
 }

@@ -1,7 +1,8 @@
-/// The ends that nobody tidies up after: of the program that owns a pool, and of a pool's fork server.
+/// The ends that nobody tidies up after: of the program that owns a pool, and of a pool's fork
+/// server.
 ///
-/// The tests run in a process that owns no pool, but forks sacrificial programs that do; what these leave
-/// behind falls to the test, which is a subreaper for that time.
+/// The tests run in a process that owns no pool, but forks sacrificial programs that do; what these
+/// leave behind falls to the test, which is a subreaper for that time.
 #include <sys/prctl.h>
 
 #include "matrix.hpp"
@@ -70,54 +71,74 @@ struct Scene {
 };
 
 const std::array scenes{
-    Scene{"idle workers", [] {
+    Scene{"idle workers",
+          [] {
             ProcessPool pool(3);
             pool.map(crash::work, orders(5, {}));
             ++oracle::page.arrived;
             for (;;) ::pause();
-          }, 1},
-    Scene{"workers in tasks, the owner in map", [] {
+          },
+          1},
+    Scene{"workers in tasks, the owner in map",
+          [] {
             ProcessPool pool(3);
             pool.map(wait_at_gate, std::vector<int>(10), {.chunksize = 1});
-          }, 3},
-    Scene{"workers in endless loops, the owner in get", [] {
+          },
+          3},
+    Scene{"workers in endless loops, the owner in get",
+          [] {
             ProcessPool pool(2);
             pool.map_async(spin, std::vector<int>(10), {.chunksize = 1}).get();
-          }, 2},
-    Scene{"two pools", [] {
+          },
+          2},
+    Scene{"two pools",
+          [] {
             ProcessPool one(2);
             ProcessPool two(2);
             auto first = one.map_async(wait_at_gate, std::vector<int>(4), {.chunksize = 1});
             two.map(wait_at_gate, std::vector<int>(4), {.chunksize = 1});
-          }, 4},
-    Scene{"a nested pool", [] {
+          },
+          4},
+    Scene{"a nested pool",
+          [] {
             ProcessPool outer(1);
-            outer.apply([](int) {
-              ProcessPool inner(2);
-              inner.map(wait_at_gate, std::vector<int>(4), {.chunksize = 1});
-              return 0;
-            }, 0);
-          }, 2},
-    Scene{"strays of tasks", [] {
+            outer.apply(
+                [](int) {
+                  ProcessPool inner(2);
+                  inner.map(wait_at_gate, std::vector<int>(4), {.chunksize = 1});
+                  return 0;
+                },
+                0);
+          },
+          2},
+    Scene{"strays of tasks",
+          [] {
             ProcessPool pool(2);
             pool.map(sleep_in_child, std::vector<int>(2), {.chunksize = 1});
-          }, 4},
-    Scene{"a prefork root", [] {
+          },
+          4},
+    Scene{"a prefork root",
+          [] {
             libpool::prefork();
             ProcessPool one(2);
             ProcessPool two(1);
             auto first = one.map_async(wait_at_gate, std::vector<int>(4), {.chunksize = 1});
             two.map(wait_at_gate, std::vector<int>(1), {.chunksize = 1});
-          }, 3},
-    Scene{"workers that retire all the time", [] {
+          },
+          3},
+    Scene{"workers that retire all the time",
+          [] {
             ProcessPool pool(2, {.max_tasks_per_child = 1});
-            for (auto&& result : pool.imap([](int item) {
-                   ++oracle::page.arrived;
-                   return item;
-                 }, std::views::iota(0))) {
+            for (auto&& result : pool.imap(
+                     [](int item) {
+                       ++oracle::page.arrived;
+                       return item;
+                     },
+                     std::views::iota(0))) {
               static_cast<void>(result);
             }
-          }, 200},
+          },
+          200},
 };
 
 pid_t server_of(ProcessPool& pool) {
@@ -188,8 +209,8 @@ TEST_CASE("when the fork server is killed, every handle gets an outcome") {
   ProcessPool pool(2);
   oracle::Fresh fresh;
   auto running = pool.map_async(wait_at_gate, std::vector<int>(5), {.chunksize = 1});
-  auto queued = pool.apply_async(wait_at_gate, 1);
   REQUIRE(oracle::arrived(2));
+  auto queued = pool.apply_async(wait_at_gate, 1);
   ::kill(server_of(pool), SIGKILL);
   REQUIRE(running.wait(60s));
   REQUIRE(queued.wait(60s));
@@ -205,7 +226,8 @@ TEST_CASE("when the fork server is killed, calls that block throw") {
     static_cast<void>(oracle::arrived(2));
     ::kill(server, SIGKILL);
   });
-  CHECK_THROWS_AS(pool.map(wait_at_gate, std::vector<int>(5), {.chunksize = 1}), libpool::PoolError);
+  CHECK_THROWS_AS(pool.map(wait_at_gate, std::vector<int>(5), {.chunksize = 1}),
+                  libpool::PoolError);
 }
 
 TEST_CASE("when the fork server is killed, a range ends with an error") {
@@ -214,7 +236,11 @@ TEST_CASE("when the fork server is killed, a range ends with an error") {
   auto results = pool.imap(wait_at_gate, std::views::iota(0));
   REQUIRE(oracle::arrived(2));
   ::kill(server_of(pool), SIGKILL);
-  CHECK_THROWS_AS(({ while (results.next()) {} }), libpool::PoolError);
+  const auto read_all = [&] {
+    while (results.next()) {
+    }
+  };
+  CHECK_THROWS_AS(read_all(), libpool::PoolError);
 }
 
 TEST_CASE("when the fork server is killed, later submissions throw PoolBroken with a cause") {

@@ -1,4 +1,5 @@
-/// Killers from outside at random, in every call: what the pool says must agree with what the counters saw.
+/// Killers from outside at random, in every call: what the pool says must agree with what the
+/// counters saw.
 ///
 /// The tests run in the parent, with a thread that kills workers of the test's own pool.
 #include <random>
@@ -56,7 +57,8 @@ struct Ledger {
     const auto item = static_cast<int>(outcome.index());
     ++outcomes.at(outcome.index());
     if (outcome.has_value()) {
-      if (*outcome != item * 3 || oracle::executions(item) != 1) throw std::logic_error("a wrong result");
+      if (*outcome != item * 3 || oracle::executions(item) != 1)
+        throw std::logic_error("a wrong result");
     } else {
       ++lost;
       if (oracle::executions(item) > 1) throw std::logic_error("an item started twice");
@@ -80,9 +82,11 @@ TEST_CASE("under a storm of kills every item of try_map has one outcome and star
     Ledger ledger;
     {
       const Killer killer(pool, 2ms);
-      for (const auto& outcome : pool.try_map(busy_work, numbers(), {.chunksize = chunksize})) ledger.add(outcome);
+      for (const auto& outcome : pool.try_map(busy_work, numbers(), {.chunksize = chunksize}))
+        ledger.add(outcome);
     }
     CHECK(ledger.complete());
+    CHECK(pool.stats().workers_lost > 0);
     oracle::Fresh again;
     CHECK(pool.map(busy_work, std::vector<int>{1, 2}) == std::vector<int>{3, 6});
   }
@@ -93,7 +97,8 @@ TEST_CASE("under a storm of kills every item of try_imap_unordered has one outco
   oracle::Fresh fresh;
   Ledger ledger;
   const Killer killer(pool, 2ms);
-  for (auto&& outcome : pool.try_imap_unordered(busy_work, numbers(), {.chunksize = 8})) ledger.add(outcome);
+  for (auto&& outcome : pool.try_imap_unordered(busy_work, numbers(), {.chunksize = 8}))
+    ledger.add(outcome);
   CHECK(ledger.complete());
 }
 
@@ -115,7 +120,8 @@ TEST_CASE("under a storm of many signals every item has one outcome") {
   oracle::Fresh fresh;
   Ledger ledger;
   const Killer killer(pool, 2ms, {SIGKILL, SIGSEGV, SIGTERM, SIGABRT, SIGBUS, SIGPIPE});
-  for (const auto& outcome : pool.try_map(busy_work, numbers(), {.chunksize = 32})) ledger.add(outcome);
+  for (const auto& outcome : pool.try_map(busy_work, numbers(), {.chunksize = 32}))
+    ledger.add(outcome);
   CHECK(ledger.complete());
 }
 
@@ -132,7 +138,8 @@ TEST_CASE("under a storm of kills a pool that retires its workers loses nothing 
   oracle::Fresh fresh;
   const Killer killer(pool, 2ms);
   std::vector<int> outcomes(2000);
-  for (auto&& outcome : pool.try_imap_unordered(busy_work, std::views::iota(0, 2000), {.chunksize = 5})) {
+  for (auto&& outcome :
+       pool.try_imap_unordered(busy_work, std::views::iota(0, 2000), {.chunksize = 5})) {
     ++outcomes.at(outcome.index());
     if (outcome) CHECK(*outcome == static_cast<int>(outcome.index()) * 3);
   }
@@ -145,7 +152,8 @@ TEST_CASE("under a storm of kills large arguments and results arrive whole or no
   const std::vector<std::string> blocks(300, std::string(40'000, 'x'));
   const Killer killer(pool, 3ms);
   int good = 0;
-  for (const auto& outcome : pool.try_map([](const std::string& block) { return block + block; }, blocks)) {
+  for (const auto& outcome :
+       pool.try_map([](const std::string& block) { return block + block; }, blocks)) {
     if (outcome) {
       REQUIRE(outcome.value() == std::string(80'000, 'x'));
       ++good;
@@ -163,7 +171,8 @@ TEST_CASE("eight threads share a pool under a storm of kills") {
     for (int t = 0; t < 8; ++t) {
       threads.emplace_back([&, t] {
         for (int round = 0; round < 30; ++round) {
-          const auto outcomes = pool.try_map([](int x) { return x + 1; }, std::views::iota(t, t + 50));
+          const auto outcomes =
+              pool.try_map([](int x) { return x + 1; }, std::views::iota(t, t + 50));
           for (const auto& outcome : outcomes) {
             if (outcome && *outcome != t + static_cast<int>(outcome.index()) + 1) ++wrong;
           }

@@ -30,6 +30,15 @@ constexpr std::array phases{
 constexpr int items = 11;
 constexpr int bad = 6;  // the third of its chunk of four: two before it, one after it
 
+/// `pthread_exit` unwinds, which a destructor turns into `std::terminate`.
+Death as_seen_at(Death death, Moment moment) {
+  if (moment == Moment::publishing && death.name == "pthread_exit") {
+    death.signal = SIGABRT;
+    death.exit_status = std::nullopt;
+  }
+  return death;
+}
+
 template <std::size_t Cell>
 void run_cell() {
   const Death& death = deaths[Cell % deaths.size()];
@@ -38,12 +47,12 @@ void run_cell() {
   oracle::Fresh fresh;
   const Executioner executioner;
   Pool pool(2, {.max_tasks_per_child = phase.max_tasks_per_child});
-  const Seen seen =
-      call.make(pool, orders(items, {.item = bad, .moment = phase.moment, .death = Cell % deaths.size()}));
+  const Seen seen = call.make(
+      pool, orders(items, {.item = bad, .moment = phase.moment, .death = Cell % deaths.size()}));
   if (phase.may_succeed && seen.errors == 0) {
     check_all_right(seen);
   } else {
-    check_only_one_lost(call, seen, bad, death);
+    check_only_one_lost(call, seen, bad, as_seen_at(death, phase.moment));
   }
   CHECK(oracle::page.words[deaths_so_far] == 1);
   oracle::Fresh again;
@@ -52,9 +61,11 @@ void run_cell() {
 
 template <std::size_t... Cells>
 int register_cells(std::index_sequence<Cells...>) {
-  (register_cell(run_cell<Cells>, __FILE__, "a death costs the item that it happened in, and nothing else ",
-                 std::string(calls[Cells / deaths.size() / phases.size()].name) + ", " +
-                     phases[Cells / deaths.size() % phases.size()].name + ", " + deaths[Cells % deaths.size()].name),
+  (register_cell(run_cell<Cells>, __FILE__,
+                 "a death costs the item that it happened in, and nothing else ",
+                 std::string(calls[Cells / deaths.size() / phases.size()].name) + " / " +
+                     phases[Cells / deaths.size() % phases.size()].name + " / " +
+                     deaths[Cells % deaths.size()].name),
    ...);
   return 0;
 }

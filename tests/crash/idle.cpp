@@ -1,6 +1,7 @@
 /// Deaths that no item can be blamed for: of idle workers, and in the initializer.
 ///
-/// The tests run in the parent; the deaths happen in workers, by signals from the test or by themselves.
+/// The tests run in the parent; the deaths happen in workers, by signals from the test or by
+/// themselves.
 #include <utility>
 
 #include "matrix.hpp"
@@ -76,20 +77,22 @@ void run_initializer_cell() {
 template <std::size_t... Cells>
 int register_idle(std::index_sequence<Cells...>) {
   (register_cell(run_idle_cell<Cells>, __FILE__, "a death of idle workers costs nothing ",
-                 std::string(calls[Cells / outside_deaths].name) + ", " +
+                 std::string(calls[Cells / outside_deaths].name) + " / " +
                      deaths[deaths_from_outside().at(Cells % outside_deaths)].name),
    ...);
   return 0;
 }
 template <std::size_t... Cells>
 int register_initializer(std::index_sequence<Cells...>) {
-  (register_cell(run_initializer_cell<Cells>, __FILE__, "a death in the initializer costs nothing ",
-                 std::string(calls[Cells / deaths.size()].name) + ", " + deaths[Cells % deaths.size()].name),
+  (register_cell(
+       run_initializer_cell<Cells>, __FILE__, "a death in the initializer costs nothing ",
+       std::string(calls[Cells / deaths.size()].name) + " / " + deaths[Cells % deaths.size()].name),
    ...);
   return 0;
 }
 
-[[maybe_unused]] const int registered_idle = register_idle(std::make_index_sequence<outside_deaths * calls.size()>());
+[[maybe_unused]] const int registered_idle =
+    register_idle(std::make_index_sequence<outside_deaths * calls.size()>());
 [[maybe_unused]] const int registered_initializer =
     register_initializer(std::make_index_sequence<deaths.size() * calls.size()>());
 

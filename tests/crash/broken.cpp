@@ -75,9 +75,9 @@ TEST_CASE("an initializer that always dies breaks the pool, with a WorkerCrashed
 
 TEST_CASE("a broken pool gives PoolBroken to pending handles and to later submissions") {
   ProcessPool pool(1, {.initializer = [] {
-              oracle::pass_gate();
-              throw std::runtime_error("no start");
-            }});
+                     oracle::pass_gate();
+                     throw std::runtime_error("no start");
+                   }});
   oracle::Fresh fresh;
   auto one = pool.apply_async(plain, 1);
   auto many = pool.map_async(plain, numbers(100));
@@ -97,11 +97,12 @@ TEST_CASE("a broken pool calls error callbacks") {
   std::atomic<int> called = 0;
   {
     ProcessPool pool(1, {.initializer = [] {
-                oracle::pass_gate();
-                throw std::runtime_error("no start");
-              }});
+                       oracle::pass_gate();
+                       throw std::runtime_error("no start");
+                     }});
     oracle::Fresh fresh;
-    auto handle = pool.apply_async(plain, std::tuple(1), {.error_callback = [&](std::exception_ptr) { ++called; }});
+    auto handle = pool.apply_async(plain, std::tuple(1),
+                                   {.error_callback = [&](std::exception_ptr) { ++called; }});
     oracle::Fresh::open_gate();
     CHECK_THROWS_AS(handle.get(), PoolBroken);
   }
@@ -121,34 +122,40 @@ TEST_CASE("a broken pool can be closed, joined, terminated and asked") {
 TEST_CASE("an initializer that fails a few times delays the pool and does not break it") {
   oracle::Fresh fresh;
   ProcessPool pool(2, {.initializer = [] {
-              if (++oracle::page.words[8] <= 5) throw std::runtime_error("not yet");
-            }});
+                     if (++oracle::page.words[8] <= 5) throw std::runtime_error("not yet");
+                   }});
   CHECK(pool.map(plain, numbers(50)) == numbers(50));
 }
 
 TEST_CASE("restart_intensity is the number of failed starts that are tolerated") {
   oracle::Fresh fresh;
-  ProcessPool pool(1, {.initializer = [] {
-              ++oracle::page.words[8];
-              throw std::runtime_error("no start");
-            }, .restart_intensity = 4, .restart_backoff = 1ms});
+  ProcessPool pool(1, {.initializer =
+                           [] {
+                             ++oracle::page.words[8];
+                             throw std::runtime_error("no start");
+                           },
+                       .restart_intensity = 4,
+                       .restart_backoff = 1ms});
   CHECK_THROWS_AS(pool.apply(plain, 1), PoolBroken);
   CHECK(oracle::page.words[8] == 5);
 }
 
 TEST_CASE("a restart_intensity of zero breaks the pool at the first failed start") {
   oracle::Fresh fresh;
-  ProcessPool pool(1, {.initializer = [] {
-              ++oracle::page.words[8];
-              throw std::runtime_error("no start");
-            }, .restart_intensity = 0});
+  ProcessPool pool(1, {.initializer =
+                           [] {
+                             ++oracle::page.words[8];
+                             throw std::runtime_error("no start");
+                           },
+                       .restart_intensity = 0});
   CHECK_THROWS_AS(pool.apply(plain, 1), PoolBroken);
   CHECK(oracle::page.words[8] == 1);
 }
 
 TEST_CASE("crashes of items never break the pool") {
   ProcessPool pool(2, {.restart_intensity = 0});
-  for (auto& outcome : pool.try_map([](int) -> int { ::_exit(1); }, numbers(100), {.chunksize = 5})) {
+  for (auto& outcome :
+       pool.try_map([](int) -> int { ::_exit(1); }, numbers(100), {.chunksize = 5})) {
     CHECK_THROWS_AS(outcome.value(), libpool::WorkerCrashed);
   }
   CHECK(pool.apply(plain, 4) == 4);
@@ -156,9 +163,13 @@ TEST_CASE("crashes of items never break the pool") {
 
 TEST_CASE("an item resolved resets the count of failed starts") {
   oracle::Fresh fresh;
-  ProcessPool pool(1, {.initializer = [] {
-              if (++oracle::page.words[8] % 3 != 0) throw std::runtime_error("not yet");
-            }, .max_tasks_per_child = 1, .restart_intensity = 3});
+  ProcessPool pool(1, {.initializer =
+                           [] {
+                             if (++oracle::page.words[8] % 3 != 0)
+                               throw std::runtime_error("not yet");
+                           },
+                       .max_tasks_per_child = 1,
+                       .restart_intensity = 3});
   CHECK(pool.map(plain, numbers(30), {.chunksize = 1}) == numbers(30));
 }
 
@@ -197,10 +208,12 @@ TEST_CASE("memory_limit is what a worker may map beyond what it starts with") {
 TEST_CASE("an item beyond memory_limit leaves the other items of its chunk their results") {
   if (!limits_work) return;
   ProcessPool pool(2, {.memory_limit = 128 * mega});
-  const auto outcomes = pool.try_map([](int item) {
-    if (item == 3) static_cast<void>(devour());
-    return item;
-  }, numbers(10), {.chunksize = 10});
+  const auto outcomes = pool.try_map(
+      [](int item) {
+        if (item == 3) static_cast<void>(devour());
+        return item;
+      },
+      numbers(10), {.chunksize = 10});
   for (std::size_t i = 0; i < 10; ++i) CHECK(outcomes[i].has_value() == (i != 3));
 }
 
@@ -220,7 +233,7 @@ TEST_CASE("a pool that cannot open descriptors fails in its constructor and leak
   const int status = oracle::exit_of_child([] {
     ProcessPool first(1);
     for (rlim_t limit = 3; limit < 64; ++limit) {
-      const struct rlimit few{limit, 1024};
+      const struct rlimit few { limit, 1024 };
       ::setrlimit(RLIMIT_NOFILE, &few);
       try {
         ProcessPool pool(2);

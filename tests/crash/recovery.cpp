@@ -36,6 +36,15 @@ std::vector<int> numbers(int n) {
   return values;
 }
 
+struct HalfWay {
+  std::vector<char> head;
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive& head;
+    if (Archive::is_saving::value && ::getpid() != host) ::_exit(6);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("wherever in a chunk the death is, only its item is lost") {
@@ -47,7 +56,8 @@ TEST_CASE("wherever in a chunk the death is, only its item is lost") {
       oracle::Fresh fresh;
       Seen seen(20);
       for (auto& outcome :
-           pool.try_map(work, orders(20, {.item = bad, .moment = Moment::running, .death = 8}), {.chunksize = chunksize})) {
+           pool.try_map(work, orders(20, {.item = bad, .moment = Moment::running, .death = 8}),
+                        {.chunksize = chunksize})) {
         seen.collect([&] { seen.result(outcome.value()); });
       }
       check_only_one_lost(calls[3], seen, bad, deaths[8]);
@@ -105,7 +115,8 @@ TEST_CASE("an item that crashes the first time succeeds with a retry") {
     ProcessPool pool(2);
     oracle::Fresh fresh;
     oracle::page.words[8] = 1;
-    CHECK(pool.map(die_at_first, numbers(20), {.chunksize = chunksize, .retries = 1}) == numbers(20));
+    CHECK(pool.map(die_at_first, numbers(20), {.chunksize = chunksize, .retries = 1}) ==
+          numbers(20));
     CHECK(oracle::executed(20, 2) == 20);
     CHECK(pool.stats().crashed == 0);
     CHECK(pool.stats().retried == 20);
@@ -129,13 +140,15 @@ TEST_CASE("retries work with every call") {
     oracle::Fresh fresh;
     fresh_page();
     std::vector<int> seen;
-    for (int value : pool.imap(die_at_first, numbers(10), {.chunksize = 3, .retries = 2})) seen.push_back(value);
+    for (int value : pool.imap(die_at_first, numbers(10), {.chunksize = 3, .retries = 2}))
+      seen.push_back(value);
     CHECK(seen == numbers(10));
   }
   oracle::Fresh fresh;
   fresh_page();
   std::set<int> all;
-  for (int value : pool.imap_unordered(die_at_first, numbers(10), {.retries = 2})) all.insert(value);
+  for (int value : pool.imap_unordered(die_at_first, numbers(10), {.retries = 2}))
+    all.insert(value);
   CHECK(all.size() == 10);
 }
 
@@ -145,7 +158,8 @@ TEST_CASE("an item is lost once its retries are used up, after exactly that many
     ProcessPool pool(2);
     oracle::Fresh fresh;
     oracle::page.words[8] = 7;
-    const auto outcomes = pool.try_map(die_if_multiple, numbers(7), {.chunksize = 7, .retries = retries});
+    const auto outcomes =
+        pool.try_map(die_if_multiple, numbers(7), {.chunksize = 7, .retries = retries});
     CHECK_THROWS_AS(outcomes[0].value(), WorkerCrashed);
     for (std::size_t i = 1; i < 7; ++i) CHECK(outcomes[i].has_value());
     CHECK(oracle::executions(0) == retries + 1);
@@ -168,20 +182,26 @@ TEST_CASE("a poison item uses up its own retries and never those of its neighbou
 TEST_CASE("retries are for crashes, not for exceptions") {
   ProcessPool pool(1);
   oracle::Fresh fresh;
-  CHECK_THROWS_AS(pool.map([](int item) -> int {
-    oracle::count_execution(item);
-    throw std::runtime_error("no crash");
-  }, numbers(1), {.retries = 5}), std::runtime_error);
+  CHECK_THROWS_AS(pool.map(
+                      [](int item) -> int {
+                        oracle::count_execution(item);
+                        throw std::runtime_error("no crash");
+                      },
+                      numbers(1), {.retries = 5}),
+                  std::runtime_error);
   CHECK(oracle::executions(0) == 1);
 }
 
 TEST_CASE("retries are for crashes, not for timeouts") {
   ProcessPool pool(1);
   oracle::Fresh fresh;
-  CHECK_THROWS_AS(pool.map([](int item) -> int {
-    oracle::count_execution(item);
-    for (;;) ::pause();
-  }, numbers(1), {.timeout = 30ms, .retries = 5}), libpool::TaskTimeout);
+  CHECK_THROWS_AS(pool.map(
+                      [](int item) -> int {
+                        oracle::count_execution(item);
+                        for (;;) ::pause();
+                      },
+                      numbers(1), {.timeout = 30ms, .retries = 5}),
+                  libpool::TaskTimeout);
   CHECK(oracle::executions(0) == 1);
 }
 
@@ -210,14 +230,6 @@ TEST_CASE("a job that crashes leaves the other jobs alone") {
 
 TEST_CASE("a large result that dies half-way is discarded, and its ring is as good as new") {
   ProcessPool pool(1, {.result_ring = 4096});
-  struct HalfWay {
-    std::vector<char> head;
-    template <class Archive>
-    void serialize(Archive& archive, unsigned) {
-      archive & head;
-      if (Archive::is_saving::value && ::getpid() != host) ::_exit(6);
-    }
-  };
   for (int i = 0; i < 5; ++i) {
     CHECK_THROWS_AS(pool.apply([] { return HalfWay{std::vector<char>(100'000)}; }), WorkerCrashed);
     CHECK(pool.apply([] { return std::string(50'000, 'x'); }) == std::string(50'000, 'x'));
@@ -228,10 +240,12 @@ TEST_CASE("the error says what died of what, where") {
   ProcessPool pool(1);
   std::string text;
   try {
-    pool.map([](int item) -> int {
-      if (item == 3) ::kill(::getpid(), SIGSEGV);
-      return item;
-    }, numbers(5));
+    pool.map(
+        [](int item) -> int {
+          if (item == 3) ::kill(::getpid(), SIGSEGV);
+          return item;
+        },
+        numbers(5));
   } catch (const WorkerCrashed& error) {
     text = error.what();
     CHECK(error.index() == 3);
@@ -242,10 +256,12 @@ TEST_CASE("the error says what died of what, where") {
 TEST_CASE("a finished result is kept though its worker dies right after it") {
   ProcessPool pool(1);
   for (int i = 0; i < 50; ++i) {
-    const auto outcomes = pool.try_map([](int item) {
-      if (item == 1) ::_exit(1);
-      return item;
-    }, std::vector<int>{0, 1}, {.chunksize = 2});
+    const auto outcomes = pool.try_map(
+        [](int item) {
+          if (item == 1) ::_exit(1);
+          return item;
+        },
+        std::vector<int>{0, 1}, {.chunksize = 2});
     REQUIRE(outcomes[0].has_value());
     REQUIRE_FALSE(outcomes[1].has_value());
   }
@@ -254,7 +270,7 @@ TEST_CASE("a finished result is kept though its worker dies right after it") {
 TEST_CASE("a core limit keeps workers from dumping core") {
   ProcessPool pool(1);
   CHECK(pool.apply([] {
-    struct rlimit limit{};
+    struct rlimit limit {};
     ::getrlimit(RLIMIT_CORE, &limit);
     return limit.rlim_cur;
   }) == 0);
