@@ -61,8 +61,8 @@ struct Claimed {
   std::uint32_t run(Body what) {
     task.payload_size = payload.size();
     body = std::move(what);
-    TaskRunner runner(place, task, slot, payload);
-    runner.run();
+    TaskRunner runner(place, task, slot);
+    runner.run(payload);
     return runner.next_item();
   }
   [[nodiscard]] Progress progress() const { return lane.header.progress.read(); }
@@ -135,6 +135,15 @@ TEST_CASE("a chunk that ran in part before goes on where it is told to, and ends
     CHECK(text(outcomes[1]) == "i3");
     CHECK(outcomes[0].header.item == 2);
   }
+}
+
+TEST_CASE("the callable is decoded on the account of the first item") {
+  Claimed at(4);
+  at.task.begin_item = 2;
+  at.run([&](detail::ChunkContext&) {
+    CHECK(at.progress() == Progress{ticket, 2, Phase::decode});
+  });
+  CHECK(at.outcomes().empty());
 }
 
 TEST_CASE("the progress word names each phase before it begins") {
