@@ -11,7 +11,7 @@ namespace {
 
 thread_local WorkerPlace place_of_thread;
 
-// Relaxed: a task's own thread reads what it wrote, other threads of it only need some value.
+// A task's own thread reads what it wrote; other threads of it only need some value.
 constinit std::atomic<std::size_t> process_worker{WorkerPlace::none};
 constinit std::atomic<std::size_t> process_task{WorkerPlace::none};
 
@@ -26,12 +26,12 @@ WorkerPlace& thread_place() noexcept { return place_of_thread; }
 
 void become_process_worker(std::size_t index) noexcept {
   place_of_thread = {};
-  process_worker.store(index, std::memory_order_relaxed);
-  process_task.store(WorkerPlace::none, std::memory_order_relaxed);
+  process_worker.store(index);
+  process_task.store(WorkerPlace::none);
 }
 
 void set_process_task(std::size_t task) noexcept {
-  process_task.store(task, std::memory_order_relaxed);
+  process_task.store(task);
 }
 
 }  // namespace detail
@@ -39,13 +39,13 @@ void set_process_task(std::size_t task) noexcept {
 std::optional<std::size_t> this_worker::index() noexcept {
   const auto& place = detail::place_of_thread;
   if (place.worker != detail::WorkerPlace::none) return place.worker;
-  return detail::known(detail::process_worker.load(std::memory_order_relaxed));
+  return detail::known(detail::process_worker.load());
 }
 
 std::optional<std::size_t> this_worker::task_index() noexcept {
   const auto& place = detail::place_of_thread;
   if (place.worker != detail::WorkerPlace::none) return detail::known(place.task);
-  return detail::known(detail::process_task.load(std::memory_order_relaxed));
+  return detail::known(detail::process_task.load());
 }
 
 }  // namespace libpool

@@ -301,7 +301,7 @@ void Server::end_workers() noexcept {
 }  // namespace
 
 void run_fork_server(const ForkServerStart& start) noexcept {
-  const PoolDescriptors& given = start.descriptors;
+  const ring::PoolDescriptors& given = start.descriptors;
   const std::array kept{given.channel, given.tasks,    given.claims,
                         given.lanes,   given.doorbell, start.host};
   become_server("libpool-server", kept);

@@ -10,15 +10,15 @@
 #include <functional>
 
 #include <libpool/codec/function_token.hpp>
-#include <worker/pool_description.hpp>
+#include <libpool/ring/pool_description.hpp>
 #include <worker/worker_start.hpp>
 
 namespace libpool::worker {
 
 /// All that a fork server is told; lies in memory that it was forked with.
 struct ForkServerStart {
-  PoolDescription pool;
-  PoolDescriptors descriptors;
+  ring::PoolDescription pool;
+  ring::PoolDescriptors descriptors;
   int host = -1;  ///< pidfd of the process that owns the pool
   const std::function<void()>* initializer = nullptr;
   const codec::ModuleMap* modules = nullptr;

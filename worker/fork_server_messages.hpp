@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include <worker/pool_description.hpp>
+#include <libpool/ring/pool_description.hpp>
 #include <worker/worker_start.hpp>
 
 namespace libpool::worker {
@@ -49,10 +49,10 @@ struct Report {
 static_assert(std::is_trivially_copyable_v<Report>);
 
 /// Parent → prefork root: fork a server for this pool. Carries `PoolRequest::descriptors`
-/// descriptors: those of `PoolDescriptors`, in order, then the host's pidfd.
+/// descriptors: those of `ring::PoolDescriptors`, in order, then the host's pidfd.
 struct PoolRequest {
   static constexpr std::size_t descriptors = 6;
-  PoolDescription pool;
+  ring::PoolDescription pool;
   WorkerMain worker_main = nullptr;  ///< valid in the root, which was forked from this program
 };
 static_assert(std::is_trivially_copyable_v<PoolRequest>);

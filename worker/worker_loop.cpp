@@ -7,16 +7,16 @@
 #include <cxxabi.h>
 #include <unistd.h>
 
-#include <boost/interprocess/mapped_region.hpp>
 #include <optional>
 #include <system_error>
 #include <thread>
 
 #include <libpool/codec/exception_codec.hpp>
 #include <libpool/detail/descriptor_message.hpp>
+#include <libpool/detail/forced_unwind.hpp>
 #include <libpool/detail/system.hpp>
-#include <libpool/memory/layout.hpp>
 #include <libpool/memory/segment.hpp>
+#include <libpool/ring/layout.hpp>
 #include <libpool/this_worker.hpp>
 #include <worker/task_runner.hpp>
 #include <worker/worker_start.hpp>
@@ -25,7 +25,6 @@ namespace libpool::worker {
 
 namespace {
 
-using boost::interprocess::mapped_region;
 using detail::system_calls;
 
 /// Looks at the ring this often before it sleeps: about as long as a sleeper takes to run once
@@ -50,16 +49,16 @@ class WorkerLoop {
   void idle() noexcept;
   void run_chunk(ring::TaskClaimer::Claimed claimed);
   void run_from_own_memory(TaskRunner& runner, const ring::TaskDescriptor& task);
-  [[nodiscard]] mapped_region receive_own_memory(const ring::TaskDescriptor& task);
+  [[nodiscard]] memory::Mapping receive_own_memory(const ring::TaskDescriptor& task);
   [[noreturn]] void retire(std::uint64_t ticket, std::uint32_t next_item) noexcept;
 
   const WorkerStart& start_;
-  const memory::TaskLayout task_layout_;
-  const memory::LaneLayout lane_layout_;
-  const memory::ClaimLayout claim_layout_;
-  mapped_region lane_region_;
-  mapped_region task_region_;
-  mapped_region claim_region_;
+  const ring::TaskLayout task_layout_;
+  const ring::LaneLayout lane_layout_;
+  const ring::ClaimLayout claim_layout_;
+  memory::Mapping lane_region_;
+  memory::Mapping task_region_;
+  memory::Mapping claim_region_;
   ring::LaneHeader& lane_;
   ring::ResultWriter writer_;
   Workplace place_;
@@ -143,7 +142,7 @@ void WorkerLoop::run_chunk(ring::TaskClaimer::Claimed claimed) {
 }
 
 void WorkerLoop::run_from_own_memory(TaskRunner& runner, const ring::TaskDescriptor& task) {
-  mapped_region own;
+  memory::Mapping own;
   try {
     own = receive_own_memory(task);
   } catch (const std::system_error&) {
@@ -154,13 +153,13 @@ void WorkerLoop::run_from_own_memory(TaskRunner& runner, const ring::TaskDescrip
   runner.run({memory::address(own), static_cast<std::size_t>(task.payload_size)});
 }
 
-mapped_region WorkerLoop::receive_own_memory(const ring::TaskDescriptor& task) {
+memory::Mapping WorkerLoop::receive_own_memory(const ring::TaskDescriptor& task) {
   // The parent sees the claim when it wakes; it then sends the payload's memory here.
   writer_.ring();
   while (true) {
     pollfd socket{start_.socket, POLLIN, 0};
     detail::retry_interrupted([&] { return system_calls.poll(&socket, 1, -1); });
-    OwnMemoryMessage message;
+    ring::OwnMemoryMessage message;
     int fd = -1;
     const auto received =
         detail::receive_message(start_.socket, &message, sizeof message, {&fd, 1});
@@ -179,7 +178,7 @@ void WorkerLoop::retire(std::uint64_t ticket, std::uint32_t next_item) noexcept 
 
 }  // namespace
 
-void worker_main(const WorkerStart& start) {
+LIBPOOL_CATCHES_FORCED_UNWIND void worker_main(const WorkerStart& start) {
   // Never destroyed: a worker leaves by `_exit`, wherever it is.
   std::optional<WorkerLoop> loop;
   detail::become_process_worker(start.index);

@@ -12,7 +12,7 @@
 #include <functional>
 
 #include <libpool/codec/function_token.hpp>
-#include <worker/pool_description.hpp>
+#include <libpool/ring/pool_description.hpp>
 
 namespace libpool::worker {
 
@@ -20,9 +20,9 @@ namespace libpool::worker {
 struct WorkerStart {
   std::uint32_t index = 0;
   std::uint32_t generation = 0;
-  PoolDescription pool;
-  PoolDescriptors descriptors;  ///< the worker's own copies; `channel` is -1
-  int socket = -1;              ///< SEQPACKET to the parent, for this worker alone
+  ring::PoolDescription pool;
+  ring::PoolDescriptors descriptors;  ///< the worker's own copies; `channel` is -1
+  int socket = -1;                    ///< SEQPACKET to the parent, for this worker alone
   const std::function<void()>* initializer = nullptr;  ///< null or empty: none
   const codec::ModuleMap* modules = nullptr;  ///< of the image that workers are forked from
 };

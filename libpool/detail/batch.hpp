@@ -119,7 +119,7 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
 
   /// Abandoned: the core may drop its chunks and stop feeding. [leaf]
   [[nodiscard]] bool abandoned() const noexcept {
-    return abandoned_.load(std::memory_order_relaxed);
+    return abandoned_.load();
   }
 
   /// The pool has been closed: windows open, so that nothing waits for a consumer.

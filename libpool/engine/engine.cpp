@@ -47,7 +47,7 @@ std::uint64_t nanoseconds(Clock::time_point time) noexcept {
 
 }  // namespace
 
-Engine::Engine(const worker::PoolDescription& pool, const PoolOptions& options)
+Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
     : process_(detail::process_identity()),
       pool_(pool),
       max_in_flight_(options.max_payload_in_flight),

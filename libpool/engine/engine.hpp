@@ -31,7 +31,7 @@ using detail::Deadline;
 
 class Engine final : public detail::ProcessCore {
  public:
-  Engine(const worker::PoolDescription& pool, const PoolOptions& options);
+  Engine(const ring::PoolDescription& pool, const PoolOptions& options);
 
   void submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkCodec> codec) override;
   const codec::ModuleMap& modules() const noexcept override { return *modules_; }
@@ -87,7 +87,7 @@ class Engine final : public detail::ProcessCore {
 
   // Immutable after construction.
   const std::uint64_t process_;
-  const worker::PoolDescription pool_;
+  const ring::PoolDescription pool_;
   const std::size_t max_in_flight_;
   const codec::ModuleMap* modules_ = nullptr;
   Segments segments_;

@@ -27,7 +27,7 @@ void require(bool condition, const char* what) {
 
 }  // namespace
 
-worker::PoolDescription describe(std::size_t workers, const PoolOptions& options) {
+ring::PoolDescription describe(std::size_t workers, const PoolOptions& options) {
   require(workers != 0, "libpool: a pool needs at least one worker");
   require(workers <= ring::kMaxWorkers, "libpool: a pool has at most 4096 workers");
   require(options.max_tasks_per_child != std::size_t{0}, "libpool: max_tasks_per_child is zero");
@@ -39,7 +39,7 @@ worker::PoolDescription describe(std::size_t workers, const PoolOptions& options
           "libpool: result_ring is out of range");
   require(options.window != std::size_t{0}, "libpool: window is zero");
   require(options.helper_threads != 0, "libpool: helper_threads is zero");
-  worker::PoolDescription pool;
+  ring::PoolDescription pool;
   pool.workers = static_cast<std::uint32_t>(workers);
   pool.task_slots =
       static_cast<std::uint32_t>(std::bit_ceil(std::max(options.task_slots, 4 * workers)));
@@ -52,7 +52,7 @@ worker::PoolDescription describe(std::size_t workers, const PoolOptions& options
   return pool;
 }
 
-Segments::Segments(const worker::PoolDescription& pool)
+Segments::Segments(const ring::PoolDescription& pool)
     : pool_(pool),
       task_layout_(pool),
       claim_layout_(pool),
@@ -115,8 +115,8 @@ memory::Arena Segments::arena() {
           }};
 }
 
-worker::PoolDescriptors Segments::descriptors() const noexcept {
-  worker::PoolDescriptors descriptors;
+ring::PoolDescriptors Segments::descriptors() const noexcept {
+  ring::PoolDescriptors descriptors;
   descriptors.tasks = tasks_.fd();
   descriptors.claims = claims_.fd();
   descriptors.lanes = lanes_.fd();

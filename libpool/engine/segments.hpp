@@ -4,26 +4,25 @@
 /// anonymous, so nothing is left behind by any death.
 #pragma once
 
-#include <boost/interprocess/mapped_region.hpp>
 #include <vector>
 
 #include <libpool/detail/file_descriptor.hpp>
 #include <libpool/memory/arena.hpp>
-#include <libpool/memory/layout.hpp>
 #include <libpool/memory/segment.hpp>
 #include <libpool/options.hpp>
-#include <worker/pool_description.hpp>
+#include <libpool/ring/layout.hpp>
+#include <libpool/ring/pool_description.hpp>
 
 namespace libpool::engine {
 
 /// Sizes made fit: powers of two where the rings need them. Throws `std::invalid_argument` for what
 /// makes no sense.
-[[nodiscard]] worker::PoolDescription describe(std::size_t workers, const PoolOptions& options);
+[[nodiscard]] ring::PoolDescription describe(std::size_t workers, const PoolOptions& options);
 
 /// Immutable after construction, except for the memory itself. Throws `std::system_error`.
 class Segments {
  public:
-  explicit Segments(const worker::PoolDescription& pool);
+  explicit Segments(const ring::PoolDescription& pool);
 
   [[nodiscard]] ring::WaitingWord& waiting() const noexcept;
   [[nodiscard]] std::span<ring::StopWord> stops() const noexcept;
@@ -35,21 +34,21 @@ class Segments {
   [[nodiscard]] memory::Arena arena();
 
   /// What the fork server is to get; the channel is its client's affair.
-  [[nodiscard]] worker::PoolDescriptors descriptors() const noexcept;
+  [[nodiscard]] ring::PoolDescriptors descriptors() const noexcept;
 
   [[nodiscard]] int doorbell() const noexcept { return doorbell_read_.get(); }
 
  private:
-  worker::PoolDescription pool_;
-  memory::TaskLayout task_layout_;
-  memory::ClaimLayout claim_layout_;
-  memory::LaneLayout lane_layout_;
+  ring::PoolDescription pool_;
+  ring::TaskLayout task_layout_;
+  ring::ClaimLayout claim_layout_;
+  ring::LaneLayout lane_layout_;
   memory::MemoryFile tasks_;
   memory::MemoryFile claims_;
   memory::MemoryFile lanes_;
-  boost::interprocess::mapped_region task_region_;
-  boost::interprocess::mapped_region claim_region_;
-  boost::interprocess::mapped_region lane_region_;
+  memory::Mapping task_region_;
+  memory::Mapping claim_region_;
+  memory::Mapping lane_region_;
   detail::FileDescriptor doorbell_read_;
   detail::FileDescriptor doorbell_write_;
 };

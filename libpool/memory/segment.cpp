@@ -90,8 +90,7 @@ void MemoryFile::seal() {
   if (system_calls.fcntl(fd_.get(), F_ADD_SEALS, seals) != 0) detail::throw_system_error("fcntl");
 }
 
-boost::interprocess::mapped_region map(int fd, std::size_t offset, std::size_t bytes,
-                                       Access access) {
+Mapping map(int fd, std::size_t offset, std::size_t bytes, Access access) {
   const auto mode = access == Access::read_only ? boost::interprocess::read_only
                                                 : boost::interprocess::read_write;
   try {
@@ -101,7 +100,7 @@ boost::interprocess::mapped_region map(int fd, std::size_t offset, std::size_t b
   }
 }
 
-void keep_from_children(const boost::interprocess::mapped_region& region) {
+void keep_from_children(const Mapping& region) {
   for (const int advice : {MADV_DONTFORK, MADV_DONTDUMP}) {
     if (system_calls.madvise(region.get_address(), region.get_size(), advice) != 0) {
       detail::throw_system_error("madvise");

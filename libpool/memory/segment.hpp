@@ -11,6 +11,9 @@
 
 namespace libpool::memory {
 
+/// A range mapped into this process; unmapped when it dies. Move-only.
+using Mapping = boost::interprocess::mapped_region;
+
 /// A memfd. Memory is reserved before it is touched, so that a lack of it is an error here and
 /// never a SIGBUS later.
 class MemoryFile {
@@ -44,15 +47,14 @@ enum class Access { read_only, read_write };
 
 /// Maps a range of the file of `fd` into this process. Throws
 /// `boost::interprocess::interprocess_exception`, turned into `std::system_error`.
-[[nodiscard]] boost::interprocess::mapped_region map(int fd, std::size_t offset, std::size_t bytes,
-                                                     Access access);
+[[nodiscard]] Mapping map(int fd, std::size_t offset, std::size_t bytes, Access access);
 
 /// Keeps the mapping out of processes forked from here on: in the parent, so that children cannot
 /// write through it despite the seal; in a worker, so that what a task forks cannot write after the
 /// worker's death.
-void keep_from_children(const boost::interprocess::mapped_region& region);
+void keep_from_children(const Mapping& region);
 
-[[nodiscard]] inline std::byte* address(const boost::interprocess::mapped_region& region) noexcept {
+[[nodiscard]] inline std::byte* address(const Mapping& region) noexcept {
   return static_cast<std::byte*>(region.get_address());
 }
 

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <atomic>
-#include <boost/interprocess/mapped_region.hpp>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -24,7 +23,7 @@ class PayloadMemory;
 /// A payload of its own memory: a sealed memfd that is handed to the worker which claims the chunk.
 struct OwnMemory {
   memory::MemoryFile file;
-  boost::interprocess::mapped_region mapping;
+  memory::Mapping mapping;
 };
 
 /// The bytes of one payload and their owner. Move-only; gives the memory back when it dies.

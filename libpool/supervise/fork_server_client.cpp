@@ -98,8 +98,8 @@ void await_unreported(int channel) noexcept {
 
 }  // namespace
 
-ForkServer ForkServer::start(const worker::PoolDescription& pool,
-                             const worker::PoolDescriptors& descriptors,
+ForkServer ForkServer::start(const ring::PoolDescription& pool,
+                             const ring::PoolDescriptors& descriptors,
                              const std::function<void()>& initializer,
                              worker::WorkerMain worker_main) {
   ForkServer server;
@@ -125,8 +125,8 @@ ForkServer& ForkServer::operator=(ForkServer&& other) noexcept {
   return *this;
 }
 
-bool ForkServer::fork_from_root(const worker::PoolDescription& pool,
-                                const worker::PoolDescriptors& descriptors,
+bool ForkServer::fork_from_root(const ring::PoolDescription& pool,
+                                const ring::PoolDescriptors& descriptors,
                                 worker::WorkerMain worker_main) {
   const detail::PreforkRoot* root = detail::root_of_this_process();
   if (root == nullptr) return false;
@@ -151,8 +151,8 @@ bool ForkServer::fork_from_root(const worker::PoolDescription& pool,
   return true;
 }
 
-void ForkServer::fork_own(const worker::PoolDescription& pool,
-                          const worker::PoolDescriptors& descriptors,
+void ForkServer::fork_own(const ring::PoolDescription& pool,
+                          const ring::PoolDescriptors& descriptors,
                           const std::function<void()>& initializer,
                           worker::WorkerMain worker_main) {
   modules_ = std::make_shared<const codec::ModuleMap>(codec::ModuleMap::current());

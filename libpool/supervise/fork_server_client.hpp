@@ -15,7 +15,7 @@
 #include <libpool/codec/function_token.hpp>
 #include <libpool/detail/file_descriptor.hpp>
 #include <worker/fork_server_messages.hpp>
-#include <worker/pool_description.hpp>
+#include <libpool/ring/pool_description.hpp>
 #include <worker/worker_start.hpp>
 
 namespace libpool::supervise {
@@ -31,8 +31,8 @@ class ForkServer {
   /// Before the fork, output streams are flushed: all of them in a program with one thread; else
   /// only the standard ones, since flushing all waits for other threads that are blocked in reading
   /// from any stream.
-  [[nodiscard]] static ForkServer start(const worker::PoolDescription& pool,
-                                        const worker::PoolDescriptors& descriptors,
+  [[nodiscard]] static ForkServer start(const ring::PoolDescription& pool,
+                                        const ring::PoolDescriptors& descriptors,
                                         const std::function<void()>& initializer,
                                         worker::WorkerMain worker_main = &worker::worker_main);
 
@@ -85,10 +85,10 @@ class ForkServer {
 
  private:
   ForkServer() = default;
-  void fork_own(const worker::PoolDescription& pool, const worker::PoolDescriptors& descriptors,
+  void fork_own(const ring::PoolDescription& pool, const ring::PoolDescriptors& descriptors,
                 const std::function<void()>& initializer, worker::WorkerMain worker_main);
-  [[nodiscard]] bool fork_from_root(const worker::PoolDescription& pool,
-                                    const worker::PoolDescriptors& descriptors,
+  [[nodiscard]] bool fork_from_root(const ring::PoolDescription& pool,
+                                    const ring::PoolDescriptors& descriptors,
                                     worker::WorkerMain worker_main);
   [[nodiscard]] int await_ready(int maker);
   void request(const worker::Request& request);

@@ -11,7 +11,7 @@
 
 #include <libpool/detail/descriptor_message.hpp>
 #include <libpool/detail/system.hpp>
-#include <worker/pool_description.hpp>
+#include <libpool/ring/pool_description.hpp>
 
 namespace libpool::supervise {
 
@@ -149,7 +149,7 @@ void Supervisor::wake_idle(std::size_t count) noexcept {
 void Supervisor::hand_over_own_memory() noexcept {
   dispatcher_.visit_own_memory([&](submit::Chunk& chunk, std::uint32_t owner) {
     if (chunk.handed_over || owner >= workers_.size() || !workers_[owner].socket) return;
-    const worker::OwnMemoryMessage message{chunk.ticket, chunk.payload.size};
+    const ring::OwnMemoryMessage message{chunk.ticket, chunk.payload.size};
     const int fd = chunk.payload.own_fd();
     const auto sent = detail::send_message(workers_[owner].socket.get(), &message, sizeof message,
                                            {&fd, 1}, false);

@@ -20,7 +20,7 @@
 #include <libpool/supervise/fork_server_client.hpp>
 #include <tests/support/oracle.hpp>
 #include <worker/fork_server_messages.hpp>
-#include <worker/pool_description.hpp>
+#include <libpool/ring/pool_description.hpp>
 #include <worker/worker_start.hpp>
 
 namespace libpool::testing {
@@ -35,7 +35,7 @@ inline detail::FileDescriptor make_memfd(const char* name) {
 
 /// What a pool would share with its workers, here empty.
 struct TestPool {
-  worker::PoolDescription description;
+  ring::PoolDescription description;
   detail::FileDescriptor tasks = make_memfd("test-tasks");
   detail::FileDescriptor claims = make_memfd("test-claims");
   detail::FileDescriptor lanes = make_memfd("test-lanes");
@@ -47,7 +47,7 @@ struct TestPool {
       : description{.workers = workers, .core_dumps = core_dumps ? 1u : 0u, .host = ::getpid()},
         server(supervise::ForkServer::start(description, descriptors(), initializer, main)) {}
 
-  [[nodiscard]] worker::PoolDescriptors descriptors() const {
+  [[nodiscard]] ring::PoolDescriptors descriptors() const {
     return {-1, tasks.get(), claims.get(), lanes.get(), doorbell.get()};
   }
 

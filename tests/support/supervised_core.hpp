@@ -32,7 +32,7 @@ struct ServerParts {
   detail::FileDescriptor doorbell = make_memfd("test-doorbell");
 
   [[nodiscard]] supervise::ForkServer start(std::uint32_t workers, worker::WorkerMain main) const {
-    const worker::PoolDescription pool{.workers = workers, .host = ::getpid()};
+    const ring::PoolDescription pool{.workers = workers, .host = ::getpid()};
     return supervise::ForkServer::start(
         pool, {-1, tasks.get(), claims.get(), lanes.get(), doorbell.get()}, {}, main);
   }

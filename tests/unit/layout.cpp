@@ -1,5 +1,6 @@
-/// Facts about the layout of shared memory: nothing overlaps, everything is aligned, all of it fits.
-#include <libpool/memory/layout.hpp>
+/// Facts about the layout of shared memory: nothing overlaps, everything is aligned, all of it
+/// fits.
+#include <libpool/ring/layout.hpp>
 
 #include <doctest/doctest.h>
 
@@ -8,17 +9,17 @@
 #include <vector>
 
 using namespace libpool;
-using namespace libpool::memory;
+using namespace libpool::ring;
 
 namespace {
 
 /// Pools of many shapes, at the edges of what `describe` makes.
-std::vector<worker::PoolDescription> shapes() {
-  std::vector<worker::PoolDescription> pools;
+std::vector<PoolDescription> shapes() {
+  std::vector<PoolDescription> pools;
   for (const std::uint32_t workers : {1u, 2u, 15u, 16u, 17u, 200u, 4096u}) {
     for (const std::uint32_t slots : {4u, 256u, 1u << 15}) {
       for (const std::uint64_t ring : {4096u, 65536u}) {
-        worker::PoolDescription pool;
+        PoolDescription pool;
         pool.workers = workers;
         pool.task_slots = slots;
         pool.task_memory = std::uint64_t{1} << 26;

@@ -74,9 +74,9 @@ TEST_CASE("claims and lanes are reserved whole, the arena as it grows, so that n
   const auto pool = describe(2, {.task_memory = 1 << 20});
   Segments segments(pool);
   const auto fds = segments.descriptors();
-  CHECK(reserved_bytes(fds.claims) == memory::ClaimLayout(pool).total());
-  CHECK(reserved_bytes(fds.lanes) == memory::LaneLayout(pool).total());
-  const std::size_t arena_offset = memory::TaskLayout(pool).arena_offset();
+  CHECK(reserved_bytes(fds.claims) == ring::ClaimLayout(pool).total());
+  CHECK(reserved_bytes(fds.lanes) == ring::LaneLayout(pool).total());
+  const std::size_t arena_offset = ring::TaskLayout(pool).arena_offset();
   CHECK(reserved_bytes(fds.tasks) < (1 << 20));
   memory::Arena arena = segments.arena();
   CHECK(reserved_bytes(fds.tasks) == arena_offset + arena.committed());
@@ -102,13 +102,13 @@ TEST_CASE("no other process can write into the tasks, while this one can") {
       std::system_error);
   segments.stops()[1].request();
   const auto seen = memory::map(segments.descriptors().tasks, 0, 4096, memory::Access::read_only);
-  CHECK(memory::TaskLayout(pool).stops(memory::address(seen))[1].requested());
+  CHECK(ring::TaskLayout(pool).stops(memory::address(seen))[1].requested());
 }
 
 TEST_CASE("each reader reads the lane that its worker maps") {
   const auto pool = describe(3, {});
   const Segments segments(pool);
-  const memory::LaneLayout layout(pool);
+  const ring::LaneLayout layout(pool);
   const auto readers = segments.readers();
   REQUIRE(readers.size() == 3);
   for (std::uint32_t worker = 0; worker < 3; ++worker) {

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace libpool::worker {
+namespace libpool::ring {
 
 /// Sizes from which parent and workers compute the same layout of shared memory.
 struct PoolDescription {
@@ -42,4 +42,4 @@ struct OwnMemoryMessage {
 };
 static_assert(std::is_trivially_copyable_v<OwnMemoryMessage>);
 
-}  // namespace libpool::worker
+}  // namespace libpool::ring

@@ -10,12 +10,12 @@
 #include <span>
 
 #include <libpool/ring/event_count.hpp>
+#include <libpool/ring/pool_description.hpp>
 #include <libpool/ring/result_ring.hpp>
 #include <libpool/ring/stop_word.hpp>
 #include <libpool/ring/task_ring.hpp>
-#include <worker/pool_description.hpp>
 
-namespace libpool::memory {
+namespace libpool::ring {
 
 inline constexpr std::size_t kPage = 4096;
 
@@ -26,28 +26,28 @@ inline constexpr std::size_t kPage = 4096;
 /// Tasks: waiting word, stop words, descriptors, then the arena from a page boundary on.
 class TaskLayout {
  public:
-  explicit constexpr TaskLayout(const worker::PoolDescription& pool) noexcept
+  explicit constexpr TaskLayout(const PoolDescription& pool) noexcept
       : workers_(pool.workers), slots_(pool.task_slots), arena_(pool.task_memory) {}
 
   [[nodiscard]] constexpr std::size_t stops_offset() const noexcept { return 64; }
   [[nodiscard]] constexpr std::size_t descriptors_offset() const noexcept {
-    return round_up(stops_offset() + workers_ * sizeof(ring::StopWord), 64);
+    return round_up(stops_offset() + workers_ * sizeof(StopWord), 64);
   }
   [[nodiscard]] constexpr std::size_t arena_offset() const noexcept {
-    return round_up(descriptors_offset() + slots_ * sizeof(ring::TaskDescriptor), kPage);
+    return round_up(descriptors_offset() + slots_ * sizeof(TaskDescriptor), kPage);
   }
   [[nodiscard]] constexpr std::size_t total() const noexcept {
     return arena_offset() + round_up(arena_, kPage);
   }
 
-  [[nodiscard]] ring::WaitingWord& waiting(std::byte* base) const noexcept {
-    return *reinterpret_cast<ring::WaitingWord*>(base);
+  [[nodiscard]] WaitingWord& waiting(std::byte* base) const noexcept {
+    return *reinterpret_cast<WaitingWord*>(base);
   }
-  [[nodiscard]] std::span<ring::StopWord> stops(std::byte* base) const noexcept {
-    return {reinterpret_cast<ring::StopWord*>(base + stops_offset()), workers_};
+  [[nodiscard]] std::span<StopWord> stops(std::byte* base) const noexcept {
+    return {reinterpret_cast<StopWord*>(base + stops_offset()), workers_};
   }
-  [[nodiscard]] std::span<ring::TaskDescriptor> descriptors(std::byte* base) const noexcept {
-    return {reinterpret_cast<ring::TaskDescriptor*>(base + descriptors_offset()), slots_};
+  [[nodiscard]] std::span<TaskDescriptor> descriptors(std::byte* base) const noexcept {
+    return {reinterpret_cast<TaskDescriptor*>(base + descriptors_offset()), slots_};
   }
 
  private:
@@ -59,16 +59,15 @@ class TaskLayout {
 /// Claims: the scan hint, then the claim words.
 class ClaimLayout {
  public:
-  explicit constexpr ClaimLayout(const worker::PoolDescription& pool) noexcept
-      : slots_(pool.task_slots) {}
+  explicit constexpr ClaimLayout(const PoolDescription& pool) noexcept : slots_(pool.task_slots) {}
   [[nodiscard]] constexpr std::size_t total() const noexcept {
-    return round_up(sizeof(ring::ScanHint) + slots_ * sizeof(ring::ClaimWord), kPage);
+    return round_up(sizeof(ScanHint) + slots_ * sizeof(ClaimWord), kPage);
   }
-  [[nodiscard]] ring::ScanHint& hint(std::byte* base) const noexcept {
-    return *reinterpret_cast<ring::ScanHint*>(base);
+  [[nodiscard]] ScanHint& hint(std::byte* base) const noexcept {
+    return *reinterpret_cast<ScanHint*>(base);
   }
-  [[nodiscard]] std::span<ring::ClaimWord> claims(std::byte* base) const noexcept {
-    return {reinterpret_cast<ring::ClaimWord*>(base + sizeof(ring::ScanHint)), slots_};
+  [[nodiscard]] std::span<ClaimWord> claims(std::byte* base) const noexcept {
+    return {reinterpret_cast<ClaimWord*>(base + sizeof(ScanHint)), slots_};
   }
 
  private:
@@ -79,20 +78,20 @@ class ClaimLayout {
 /// can be mapped alone.
 class LaneLayout {
  public:
-  explicit constexpr LaneLayout(const worker::PoolDescription& pool) noexcept
+  explicit constexpr LaneLayout(const PoolDescription& pool) noexcept
       : workers_(pool.workers), ring_(pool.result_ring) {}
   [[nodiscard]] constexpr std::size_t stride() const noexcept {
-    return ring::kLaneHeaderBytes + round_up(ring_, kPage);
+    return kLaneHeaderBytes + round_up(ring_, kPage);
   }
   [[nodiscard]] constexpr std::size_t offset(std::uint32_t worker) const noexcept {
     return worker * stride();
   }
   [[nodiscard]] constexpr std::size_t total() const noexcept { return workers_ * stride(); }
-  [[nodiscard]] ring::LaneHeader& header(std::byte* lane) const noexcept {
-    return *reinterpret_cast<ring::LaneHeader*>(lane);
+  [[nodiscard]] LaneHeader& header(std::byte* lane) const noexcept {
+    return *reinterpret_cast<LaneHeader*>(lane);
   }
   [[nodiscard]] std::span<std::byte> ring(std::byte* lane) const noexcept {
-    return {lane + ring::kLaneHeaderBytes, ring_};
+    return {lane + kLaneHeaderBytes, ring_};
   }
 
  private:
@@ -100,4 +99,4 @@ class LaneLayout {
   std::size_t ring_;
 };
 
-}  // namespace libpool::memory
+}  // namespace libpool::ring
