@@ -86,7 +86,8 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   // --------------------------------------------------------------
   void expect(Clock::time_point deadline) noexcept override;
   void keep_time();
-  [[nodiscard]] Clock::time_point take_away_overdue(std::unique_lock<std::mutex>& lock);
+  [[nodiscard]] std::optional<Clock::time_point> take_away_overdue(
+      std::unique_lock<std::mutex>& lock);
   void take_away(std::size_t number, std::unique_lock<std::mutex>& lock);
   void start_missing(std::unique_lock<std::mutex>& lock, Clock::time_point now);
   void leave_overdue(const std::shared_ptr<ThreadWorker>& self);

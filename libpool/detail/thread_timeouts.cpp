@@ -31,8 +31,9 @@ void ThreadCore::keep_time() {
   while (!stopping_) {
     next_wake_.store(never);
     start_missing(lock, Clock::now());
-    const auto earliest = std::min(take_away_overdue(lock), retry_at_);
-    if (stopping_) return;
+    const auto deadline = take_away_overdue(lock);
+    if (!deadline) continue;  // the lock was given up: look again
+    const auto earliest = std::min(*deadline, retry_at_);
     next_wake_.store(earliest.time_since_epoch().count());
     auto ended = std::exchange(ended_, {});
     if (!ended.empty()) {
@@ -49,8 +50,8 @@ void ThreadCore::keep_time() {
   }
 }
 
-/// Times out what is overdue; returns the earliest deadline left.
-Clock::time_point ThreadCore::take_away_overdue(std::unique_lock<std::mutex>& lock) {
+/// The earliest deadline of all; nothing if one has passed, and its item was timed out.
+std::optional<Clock::time_point> ThreadCore::take_away_overdue(std::unique_lock<std::mutex>& lock) {
   auto earliest = Clock::time_point::max();
   for (std::size_t index = 0; index < workers_.size(); ++index) {
     if (!workers_[index]) continue;
@@ -66,7 +67,7 @@ Clock::time_point ThreadCore::take_away_overdue(std::unique_lock<std::mutex>& lo
       workers_[index]->deadline.reset();
     }
     take_away(index, lock);
-    return Clock::time_point::min();  // the lock was given up: look again
+    return std::nullopt;
   }
   return earliest;
 }
@@ -103,8 +104,9 @@ void ThreadCore::take_away(std::size_t number, std::unique_lock<std::mutex>& loc
 /// Starts threads in the places of overdue ones. Where the system has none left, it is tried again,
 /// as often as the restart intensity allows.
 void ThreadCore::start_missing(std::unique_lock<std::mutex>& lock, Clock::time_point now) {
-  if (retry_at_ > now || workers_end()) return;
+  if (retry_at_ > now) return;
   retry_at_ = Clock::time_point::max();
+  if (workers_end()) return;
   for (std::size_t index = 0; index < workers_.size(); ++index) {
     if (workers_[index]) continue;
     try {
