@@ -86,6 +86,7 @@ void Collector::settle(const Producer& producer, const RecordHeader& header, sub
   chunk.partial_kind = RecordKind::value;
   chunk.oversized = false;
   chunk.attempts = 0;
+  chunk.unexplained_deaths = 0;
 }
 
 }  // namespace libpool::collect

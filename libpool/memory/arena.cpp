@@ -12,10 +12,10 @@ Arena::Arena(std::size_t capacity, std::size_t committed,
     : capacity_(capacity),
       committed_(std::min(committed, capacity)),
       commit_(std::move(commit)),
-      free_(order_of(capacity) + 1),
-      starts_(committed_ / kSmallestBlock) {
+      free_(order_of(capacity) + 1) {
   assert(std::has_single_bit(capacity) && capacity >= kSmallestBlock);
   assert(std::has_single_bit(committed_) && committed_ >= kSmallestBlock);
+  reserve_books();
   insert(0, order_of(committed_));
 }
 
@@ -77,10 +77,18 @@ bool Arena::grow() {
   if (committed_ == capacity_ || !commit_(committed_, committed_)) return false;
   const Block upper{committed_, committed_};
   committed_ *= 2;
-  starts_.resize(committed_ / kSmallestBlock);
+  reserve_books();
   used_ += upper.size;
   free(upper);
   return true;
+}
+
+/// So that `free`, which must not throw, never allocates.
+void Arena::reserve_books() {
+  starts_.resize(committed_ / kSmallestBlock);
+  for (std::size_t order = 0; bytes_of(order) <= committed_; ++order) {
+    free_[order].reserve(committed_ / bytes_of(order));
+  }
 }
 
 void Arena::insert(std::size_t offset, std::size_t order) {

@@ -54,6 +54,7 @@ class Arena {
     return kSmallestBlock << order;
   }
   bool grow();
+  void reserve_books();
   void insert(std::size_t offset, std::size_t order);
   void remove(std::size_t offset, std::size_t order);
 
