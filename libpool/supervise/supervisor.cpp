@@ -138,7 +138,8 @@ void Supervisor::wake_idle(std::size_t count) noexcept {
   for (std::uint32_t i = 0; i < workers && count != 0; ++i) {
     const std::uint32_t worker = (first + i) % workers;
     WorkerRecord& record = workers_[worker];
-    if (record.state != State::alive || record.doomed) continue;
+    // One whose start has not been reported yet may sleep already, and nobody would wake it later.
+    if (record.state == State::absent || record.doomed) continue;
     if (record.reader.lane().park.wake(ring::ParkWord::State::idle)) {
       --count;
       next_to_wake_ = (worker + 1) % workers;
