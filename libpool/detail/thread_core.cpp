@@ -214,10 +214,11 @@ bool ThreadCore::cancel(Batch& batch) {
   std::deque<ThreadChunk> dropped;
   {
     std::lock_guard lock(mutex_);
-    const auto of_batch = [&](const ThreadChunk& chunk) { return &chunk.job->batch() == &batch; };
-    const auto kept = std::stable_partition(queue_.begin(), queue_.end(), std::not_fn(of_batch));
-    std::move(kept, queue_.end(), std::back_inserter(dropped));
-    queue_.erase(kept, queue_.end());
+    std::erase_if(queue_, [&](const ThreadChunk& chunk) {
+      if (&chunk.job->batch() != &batch) return false;
+      dropped.push_back(chunk);  // also so that the last owner of a job does not die under the lock
+      return true;
+    });
   }
   for (const auto& chunk : dropped) {
     forget_queued(chunk);
