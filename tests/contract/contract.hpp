@@ -78,13 +78,16 @@ auto drain(Range&& results) {
   return values;
 }
 
-/// Catches `E` from `call` and hands it back, so that a test can look at it.
+/// Catches `E` from `call` and hands it back, so that a test can look at it; nothing if another
+/// exception came, or none.
 template <class E, class Call>
 std::optional<E> caught(Call&& call) {
   try {
     call();
   } catch (const E& error) {
     return error;
+  } catch (...) {
+    return std::nullopt;
   }
   return std::nullopt;
 }
