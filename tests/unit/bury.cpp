@@ -290,6 +290,21 @@ TEST_CASE("damage ends in an outcome whatever the progress word says") {
   }
 }
 
+TEST_CASE("a chunk whose holders die again and again without a trace ends, one item blamed") {
+  Claimed at;
+  int deaths = 0;
+  while (at.pool.outcomes(at.test).empty() && deaths < 1000) {
+    if (deaths != 0) at.claimed = at.pool.claim(0);
+    at.progress(0, Phase::claimed);
+    at.pool.kill(0);
+    ++deaths;
+    REQUIRE(at.pool.all_alive());
+  }
+  CHECK(deaths >= 10);
+  at.expect(0, "worker ");
+  at.expect_requeued(1);
+}
+
 TEST_CASE("workers that die before their first task too often break the pool, with the last cause") {
   SupervisedCore pool(1, 2);
   for (int death = 0; death < 3; ++death) {
