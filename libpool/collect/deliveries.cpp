@@ -5,11 +5,25 @@
 
 namespace libpool::collect {
 
+std::uint64_t& Deliveries::count_of(Kind kind) noexcept {
+  switch (kind) {
+    case Kind::value:
+      return tally_.succeeded;
+    case Kind::crashed:
+      return tally_.crashed;
+    case Kind::timed_out:
+      return tally_.timed_out;
+    default:
+      return tally_.failed;
+  }
+}
+
 void Deliveries::push(const std::shared_ptr<submit::Job>& job, Item item) {
   // Outcomes come in runs of one job, so that looking at the last one is nearly always enough.
   if (jobs_.empty() || jobs_.back().job != job) jobs_.push_back({job, 0});
   ++jobs_.back().items;
   item.job = static_cast<std::uint32_t>(jobs_.size() - 1);
+  ++count_of(item.kind);
   items_.push_back(item);
 }
 
@@ -40,26 +54,25 @@ void Deliveries::deliver() noexcept {
 
 void Deliveries::deliver(const Item& item) noexcept {
   submit::Job& job = *jobs_[item.job].job;
-  if (item.kind == Kind::value || item.kind == Kind::error) {
-    const std::byte* from =
-        item.buffered ? buffers_[item.place].data() : bytes_.data() + item.place;
-    const codec::PayloadReader reader({from, item.size});
-    if (item.kind == Kind::error) {
-      ++tally_.failed;
-      job.batch->fail(item.index, codec::decode_exception(reader, item.pid, item.index));
-    } else if (job.codec->decode(item.index, reader)) {
-      ++tally_.succeeded;
-    } else {
-      ++tally_.failed;
-    }
-    if (item.buffered) buffers_[item.place] = {};  // a large one is not kept until the last
+  if (item.kind != Kind::value && item.kind != Kind::error) {
+    job.batch->fail(item.index, exceptions_[item.place]);
     return;
   }
-  auto& count = item.kind == Kind::crashed     ? tally_.crashed
-                : item.kind == Kind::timed_out ? tally_.timed_out
-                                               : tally_.failed;
-  ++count;
-  job.batch->fail(item.index, exceptions_[item.place]);
+  const std::byte* from = item.buffered ? buffers_[item.place].data() : bytes_.data() + item.place;
+  const codec::PayloadReader reader({from, item.size});
+  if (item.kind == Kind::error) {
+    job.batch->fail(item.index, codec::decode_exception(reader, item.pid, item.index));
+  } else if (!job.codec->decode(item.index, reader)) {
+    ++undecoded_;
+  }
+  if (item.buffered) buffers_[item.place] = {};  // a large one is not kept until the last
+}
+
+void Deliveries::count(Tally& tally) const noexcept {
+  tally.succeeded += tally_.succeeded;
+  tally.failed += tally_.failed;
+  tally.crashed += tally_.crashed;
+  tally.timed_out += tally_.timed_out;
 }
 
 std::vector<std::shared_ptr<submit::Job>> Deliveries::account(Tally& tally) {
@@ -69,10 +82,9 @@ std::vector<std::shared_ptr<submit::Job>> Deliveries::account(Tally& tally) {
     share.job->settled += share.items;
     concerned.push_back(std::move(share.job));
   }
-  tally.succeeded += tally_.succeeded;
-  tally.failed += tally_.failed;
-  tally.crashed += tally_.crashed;
-  tally.timed_out += tally_.timed_out;
+  tally.succeeded -= undecoded_;
+  tally.failed += undecoded_;
+  undecoded_ = 0;
   tally_ = {};
   items_.clear();
   jobs_.clear();

@@ -48,11 +48,16 @@ class Deliveries {
 
   [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
 
+  /// Under the core's mutex, before `deliver`: counts what is about to become known, because who
+  /// waits for an outcome may ask for the counts next.
+  void count(Tally& tally) const noexcept;
+
   /// Decodes and hands over everything. Call without locks.
   void deliver() noexcept;
 
-  /// After `deliver`, under the core's mutex: accounts for what was delivered and forgets it.
-  /// Returns the jobs concerned, whose last reference the caller must not drop under the mutex.
+  /// After `deliver`, under the core's mutex: settles the jobs' accounts, corrects the counts by
+  /// the results that could not be decoded, and forgets everything. Returns the jobs concerned,
+  /// whose last reference the caller must not drop under the mutex.
   [[nodiscard]] std::vector<std::shared_ptr<submit::Job>> account(Tally& tally);
 
  private:
@@ -72,13 +77,15 @@ class Deliveries {
 
   void push(const std::shared_ptr<submit::Job>& job, Item item);
   void deliver(const Item& item) noexcept;
+  [[nodiscard]] std::uint64_t& count_of(Kind kind) noexcept;
 
   std::vector<Item> items_;
   std::vector<Share> jobs_;
   std::vector<std::byte> bytes_;
   std::vector<std::vector<std::byte>> buffers_;
   std::vector<std::exception_ptr> exceptions_;
-  Tally tally_;
+  Tally tally_;                ///< by kind
+  std::size_t undecoded_ = 0;  ///< results that could not be decoded
 };
 
 }  // namespace libpool::collect

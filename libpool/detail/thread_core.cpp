@@ -12,11 +12,7 @@
 #include <libpool/errors.hpp>
 
 namespace libpool::detail {
-namespace {
-
-constexpr auto relaxed = std::memory_order_relaxed;
-
-}  // namespace
+namespace {}  // namespace
 
 ThreadCore::ThreadCore(std::size_t workers, PoolOptions options)
     : process_(process_identity()),
@@ -115,10 +111,10 @@ bool ThreadCore::feed_chunk(const std::shared_ptr<ThreadJob>& job) {
   const std::size_t first = batch.pulled();
   const std::size_t items = pulled.count + (pulled.item_error ? 1 : 0);
   batch.pulled(items);
-  counts_.submitted.fetch_add(items, relaxed);
+  counts_.submitted.fetch_add(items);
   if (pulled.count != 0) enqueue({job, std::move(pulled.items), first, 0, pulled.count});
   if (pulled.item_error) {
-    counts_.failed.fetch_add(1, relaxed);
+    counts_.failed.fetch_add(1);
     batch.fail(first + pulled.count, pulled.item_error);
   }
   if (!pulled.ended) return true;
@@ -131,10 +127,10 @@ void ThreadCore::enqueue(ThreadChunk chunk) {
   std::unique_lock lock(mutex_);
   if (terminated_ || broken_) {
     lock.unlock();
-    counts_.cancelled.fetch_add(chunk.size(), relaxed);
+    counts_.cancelled.fetch_add(chunk.size());
     return;
   }
-  counts_.queued.fetch_add(chunk.size(), relaxed);
+  counts_.queued.fetch_add(chunk.size());
   ++chunk.job->chunks;
   queue_.push_back(std::move(chunk));
   if (idle_ != 0) work_.notify_one();
@@ -206,8 +202,8 @@ bool ThreadCore::cancel(Batch& batch) {
   if (batch.terms().feeding == Feeding::at_submit) {
     if (!batch.claim_start() || !batch.abandon(reason, false)) return false;
     // Its chunk stays in the queue, and whoever takes it sees that its start was claimed.
-    counts_.cancelled.fetch_add(1, relaxed);
-    counts_.queued.fetch_sub(1, relaxed);
+    counts_.cancelled.fetch_add(1);
+    counts_.queued.fetch_sub(1);
     return true;
   }
   if (!batch.abandon(reason, false)) return false;
@@ -231,8 +227,8 @@ bool ThreadCore::cancel(Batch& batch) {
 void ThreadCore::forget_queued(const ThreadChunk& chunk) noexcept {
   const Batch& batch = chunk.job->batch();
   if (batch.terms().feeding == Feeding::at_submit && !chunk.job->batch().claim_start()) return;
-  counts_.queued.fetch_sub(chunk.size(), relaxed);
-  counts_.cancelled.fetch_add(chunk.size(), relaxed);
+  counts_.queued.fetch_sub(chunk.size());
+  counts_.cancelled.fetch_add(chunk.size());
 }
 
 /// Drops the queue and abandons every batch. The flag that says why has been set.
@@ -291,20 +287,20 @@ void ThreadCore::join() {
 
 PoolStats ThreadCore::stats() {
   PoolStats stats;
-  stats.submitted = counts_.submitted.load(relaxed);
-  stats.succeeded = counts_.succeeded.load(relaxed);
-  stats.failed = counts_.failed.load(relaxed);
-  stats.timed_out = counts_.timed_out.load(relaxed);
-  stats.cancelled = counts_.cancelled.load(relaxed);
-  stats.workers_spawned = counts_.spawned.load(relaxed);
-  stats.workers_lost = counts_.lost.load(relaxed);
-  stats.queued = counts_.queued.load(relaxed);
-  stats.running = counts_.running.load(relaxed);
+  stats.submitted = counts_.submitted.load();
+  stats.succeeded = counts_.succeeded.load();
+  stats.failed = counts_.failed.load();
+  stats.timed_out = counts_.timed_out.load();
+  stats.cancelled = counts_.cancelled.load();
+  stats.workers_spawned = counts_.spawned.load();
+  stats.workers_lost = counts_.lost.load();
+  stats.queued = counts_.queued.load();
+  stats.running = counts_.running.load();
   std::lock_guard lock(mutex_);
   for (const auto& worker : workers_) {
     if (!worker) continue;
-    stats.workers.push_back({worker->id.load(relaxed), worker->tasks_done.load(relaxed),
-                             std::chrono::nanoseconds(worker->busy.load(relaxed))});
+    stats.workers.push_back({worker->id.load(), worker->tasks_done.load(),
+                             std::chrono::nanoseconds(worker->busy.load())});
   }
   return stats;
 }

@@ -12,7 +12,6 @@
 namespace libpool::detail {
 namespace {
 
-constexpr auto relaxed = std::memory_order_relaxed;
 constexpr Clock::rep never = Clock::time_point::max().time_since_epoch().count();
 
 }  // namespace
@@ -82,13 +81,13 @@ void ThreadCore::take_away(std::size_t number, std::unique_lock<std::mutex>& loc
   const std::size_t index = worker->item;
   const std::size_t item = index - chunk.first_index;
   const std::size_t rest = chunk.end - item - 1;
-  counts_.running.fetch_sub(rest + 1, relaxed);
-  counts_.timed_out.fetch_add(1, relaxed);
-  counts_.lost.fetch_add(1, relaxed);
+  counts_.running.fetch_sub(rest + 1);
+  counts_.timed_out.fetch_add(1);
+  counts_.lost.fetch_add(1);
   if (terminated_ || broken_) {
-    counts_.cancelled.fetch_add(rest, relaxed);
+    counts_.cancelled.fetch_add(rest);
   } else if (rest != 0) {
-    counts_.queued.fetch_add(rest, relaxed);
+    counts_.queued.fetch_add(rest);
     ++chunk.job->chunks;
     queue_.push_front({chunk.job, chunk.items, chunk.first_index, item + 1, chunk.end});
     work_.notify_one();

@@ -11,11 +11,7 @@
 #include <libpool/errors.hpp>
 
 namespace libpool::detail {
-namespace {
-
-constexpr auto relaxed = std::memory_order_relaxed;
-
-}  // namespace
+namespace {}  // namespace
 
 void ThreadCore::start() {
   try {
@@ -42,7 +38,7 @@ void ThreadCore::work(const std::shared_ptr<ThreadWorker>& self) {
     predecessor.swap(self->predecessor);
   }
   if (predecessor.joinable()) predecessor.join();
-  self->id.store(gettid(), relaxed);
+  self->id.store(gettid());
   thread_place().worker = self->index;
   if (!initialize()) return;
 
@@ -61,7 +57,7 @@ void ThreadCore::work(const std::shared_ptr<ThreadWorker>& self) {
 /// Runs the initializer until it succeeds; false if the pool ends meanwhile, or is broken by this.
 bool ThreadCore::initialize() {
   while (true) {
-    counts_.spawned.fetch_add(1, relaxed);
+    counts_.spawned.fetch_add(1);
     std::exception_ptr error;
     try {
       // A copy, as a process would have: threads must not share the state of a mutable function
@@ -71,11 +67,11 @@ bool ThreadCore::initialize() {
     } catch (...) {
       error = std::current_exception();
     }
-    counts_.lost.fetch_add(1, relaxed);
+    counts_.lost.fetch_add(1);
     std::unique_lock lock(mutex_);
     if (workers_end()) return false;
-    const std::uint64_t resolved = counts_.succeeded.load(relaxed) + counts_.failed.load(relaxed) +
-                                   counts_.timed_out.load(relaxed);
+    const std::uint64_t resolved =
+        counts_.succeeded.load() + counts_.failed.load() + counts_.timed_out.load();
     if (std::exchange(resolved_before_, resolved) != resolved) restarts_.resolved();
     const auto retry_at = restarts_.failed(Clock::now());
     if (!retry_at) {
@@ -111,8 +107,8 @@ std::optional<ThreadChunk> ThreadCore::next_chunk(std::size_t tasks_left) {
     }
     Batch& batch = chunk.job->batch();
     if (batch.terms().feeding != Feeding::at_submit || batch.claim_start()) {
-      counts_.queued.fetch_sub(chunk.size(), relaxed);
-      counts_.running.fetch_add(chunk.size(), relaxed);
+      counts_.queued.fetch_sub(chunk.size());
+      counts_.running.fetch_add(chunk.size());
       return chunk;
     }
     // Cancelled in the queue, and counted there.
@@ -133,7 +129,7 @@ bool ThreadCore::run_chunk(ThreadWorker& self, const ThreadChunk& chunk) {
   if (run.timed()) show(&chunk);
   const auto begin = Clock::now();
   chunk.job->run(chunk, run);
-  self.busy.fetch_add((Clock::now() - begin).count(), relaxed);
+  self.busy.fetch_add((Clock::now() - begin).count());
   if (run.timed()) show(nullptr);
   run.settle(chunk.size());
   return !run.taken_away();

@@ -174,6 +174,7 @@ void Engine::publish_and_wake() {
 }
 
 void Engine::deliver(Lock& lock) {
+  deliveries_.count(tally_);
   lock.unlock();
   const Engine* const outer = std::exchange(delivering, this);  // decoding may use another pool
   deliveries_.deliver();

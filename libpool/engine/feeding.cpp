@@ -69,6 +69,7 @@ void Engine::take_in(const std::shared_ptr<Job>& job, submit::Fed fed, Lock& loc
   lock.lock();
   job->pulled += fed.pulled;
   submitted_ += fed.pulled;
+  tally_.failed += fed.failed;
   if (fed.chunk != nullptr && !job->abandoned) {
     ++job->chunks;
     const bool timed = batch.terms().timeout.count() != 0;
@@ -84,7 +85,6 @@ void Engine::take_in(const std::shared_ptr<Job>& job, submit::Fed fed, Lock& loc
   if (fed.ended) batch.end_input(fed.input_error);
   lock.lock();
   job->settled += fed.failed;
-  tally_.failed += fed.failed;
   if (fed.ended) job->input_ended = true;
 }
 

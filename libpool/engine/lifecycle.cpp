@@ -98,6 +98,7 @@ bool Engine::cancel(Batch& batch) {
   collect::Deliveries drained;
   supervisor_.stop(*job, drained);
   publish_and_wake();
+  drained.count(tally_);
   lock.unlock();
   drained.deliver();
   lock.lock();

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include <libpool/detail/pool_calls.hpp>
 #include <libpool/detail/system.hpp>
 
 namespace libpool::engine {
@@ -28,16 +29,13 @@ void require(bool condition, const char* what) {
 }  // namespace
 
 ring::PoolDescription describe(std::size_t workers, const PoolOptions& options) {
-  require(workers != 0, "libpool: a pool needs at least one worker");
-  require(workers <= ring::kMaxWorkers, "libpool: a pool has at most 4096 workers");
-  require(options.max_tasks_per_child != std::size_t{0}, "libpool: max_tasks_per_child is zero");
+  detail::check_pool_arguments(workers, options);
   require(options.task_slots != 0 && options.task_slots <= (std::size_t{1} << 20),
           "libpool: task_slots is out of range");
   require(options.task_memory != 0 && options.task_memory <= kLargest,
           "libpool: task_memory is out of range");
   require(options.result_ring != 0 && options.result_ring <= kLargest,
           "libpool: result_ring is out of range");
-  require(options.window != std::size_t{0}, "libpool: window is zero");
   require(options.helper_threads != 0, "libpool: helper_threads is zero");
   ring::PoolDescription pool;
   pool.workers = static_cast<std::uint32_t>(workers);
