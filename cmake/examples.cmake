@@ -9,6 +9,8 @@ foreach(source IN LISTS example_sources)
   cmake_path(GET source STEM name)
   add_executable(${name} ${source})
   target_link_libraries(${name} PRIVATE libpool libpool_warnings fmt::fmt)
+  # Where speed does not matter, they are compiled as quickly as tests are.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Debug>:${LIBPOOL_TEST_FLAGS}>)
 endforeach()
 target_link_libraries(digest_tree PRIVATE CLI11::CLI11 OpenSSL::Crypto ZLIB::ZLIB)
 

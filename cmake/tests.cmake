@@ -1,10 +1,8 @@
 # The tests: one executable and one CTest test per source file.
 find_package(doctest 2.4.9 REQUIRED)
 
-# Tests instantiate most of the library's templates, and optimising these takes far longer than running them.
-set(LIBPOOL_TEST_FLAGS "" CACHE STRING "Compiler flags of the test programs")
 set(LIBPOOL_TEST_FOLDERS "unit;contract;crash" CACHE STRING "Folders of tests/ whose programs are built")
-mark_as_advanced(LIBPOOL_TEST_FLAGS LIBPOOL_TEST_FOLDERS)
+mark_as_advanced(LIBPOOL_TEST_FOLDERS)
 
 file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.cpp)
 list(FILTER support_sources EXCLUDE REGEX /contain\\.cpp$)
