@@ -120,7 +120,7 @@ TEST_CASE("any order of allocating, shrinking and freeing keeps blocks apart and
     Oracle oracle;
     std::vector<Block> alive;
     for (int step = 0; step < 2000; ++step) {
-      const unsigned dice = random() % 10;
+      const auto dice = static_cast<unsigned>(random() % 10);
       // Phases of growth and of decline.
       const bool grow = dice < (step / 200 % 2 == 0 ? 6u : 3u);
       if (grow || alive.empty()) {
