@@ -193,6 +193,7 @@ class TestCore {
   /// Delivers and accounts for what is there.
   collect::Tally deliver() {
     collect::Tally tally;
+    deliveries.count(tally);
     deliveries.deliver();
     (void)deliveries.account(tally);
     return tally;
