@@ -42,8 +42,17 @@ contained_test(contract_refused SECONDS 120 COMMAND ${CMAKE_COMMAND}
 
 add_test(NAME house COMMAND ${PROJECT_SOURCE_DIR}/cmake/check_house)
 
-# Sanitizers would tell nothing new about headers and packages.
+# Sanitizers would tell nothing new about the protocol's model, headers and packages.
 if(NOT CMAKE_CXX_FLAGS MATCHES -fsanitize)
+  find_program(LIBPOOL_SPIN spin)
+  mark_as_advanced(LIBPOOL_SPIN)
+  if(LIBPOOL_SPIN)
+    # Less than a minute on a free CPU.
+    contained_test(model SECONDS 600 COMMAND
+      ${PROJECT_SOURCE_DIR}/tests/model/check ${PROJECT_BINARY_DIR}/model)
+  else()
+    message(STATUS "The protocol's model is not checked: spin is not installed")
+  endif()
   include(cmake/headers_alone.cmake)
   include(cmake/package_tests.cmake)
 endif()

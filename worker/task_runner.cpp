@@ -93,6 +93,7 @@ void TaskRunner::begin_item() {
 }
 
 /// Enters the decoding of the next item.
+// Modelled in tests/model/pool.pml as begin.
 void TaskRunner::name_item() {
   item_ = next_;
   named_first_ = true;
@@ -110,6 +111,7 @@ void TaskRunner::enter(Phase phase) noexcept {
   place_.lane.progress.enter({task_.ticket, item_, phase});
 }
 
+// Modelled in tests/model/pool.pml as call.
 void TaskRunner::begin_run() { enter(Phase::run); }
 
 codec::PayloadWriter& TaskRunner::result() {
@@ -118,6 +120,7 @@ codec::PayloadWriter& TaskRunner::result() {
   return place_.writer;
 }
 
+// Modelled in tests/model/pool.pml as the end of begin.
 void TaskRunner::publish() {
   const bool last = next_ == task_.end_item || place_.tasks_left == 0;
   flush_output(last);

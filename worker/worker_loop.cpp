@@ -111,6 +111,7 @@ void WorkerLoop::run() {
   }
 }
 
+// Modelled in tests/model/pool.pml as park.
 void WorkerLoop::idle() noexcept {
   for (int looks = 0; looks < kLooksBeforeSleep; ++looks) {
     if (claimer_.anything_ready()) return;

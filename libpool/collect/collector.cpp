@@ -9,6 +9,7 @@ using ring::RecordHeader;
 using ring::RecordKind;
 using ring::ResultReader;
 
+// Modelled in tests/model/pool.pml as drain.
 Collector::Drained Collector::drain(const Producer& producer, ResultReader& reader,
                                     Deliveries& deliveries) {
   Drained drained;
@@ -28,6 +29,7 @@ Collector::Drained Collector::drain(const Producer& producer, ResultReader& read
 }
 
 /// False if the record cannot come from a worker that keeps the protocol.
+// Modelled in tests/model/pool.pml as an assertion of drain.
 bool Collector::accept(const Producer& producer, const RecordHeader& header,
                        std::span<const std::byte> payload, Deliveries& deliveries,
                        Drained& drained) {

@@ -147,6 +147,7 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
 }
 
 /// One round: what has happened is taken in, handed on, and answered. True if anything had.
+// Modelled in tests/model/pool.pml as round.
 bool Engine::round(Lock& lock) {
   const bool reports = server_calls_ || --rounds_to_reports_ <= 0;
   if (reports) rounds_to_reports_ = kRoundsBetweenReports;
@@ -165,6 +166,7 @@ bool Engine::round(Lock& lock) {
   return anything;
 }
 
+// Modelled in tests/model/pool.pml as refill and count_wakes.
 void Engine::publish_and_wake() {
   std::size_t wakes = 0;
   if (dispatcher_.has_queue()) wakes = dispatcher_.refill(nanoseconds(Clock::now()));
@@ -191,6 +193,7 @@ void Engine::deliver(Lock& lock) {
 }
 
 /// Sleeps until a worker rings, the fork server reports, somebody kicks, or it is time.
+// Modelled in tests/model/pool.pml as poll and the loop before it.
 void Engine::sleep(Lock& lock, Deadline deadline) {
   ring::WaitingWord& waiting = segments_.waiting();
   waiting.announce();

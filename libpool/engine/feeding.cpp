@@ -63,6 +63,7 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) {
 }
 
 /// Enqueues what was fed; called without the lock, returns with it.
+// Modelled in tests/model/pool.pml as a feeding thread's step of round and poll.
 void Engine::take_in(const std::shared_ptr<Job>& job, submit::Fed fed, Lock& lock) {
   Batch& batch = *job->batch;
   batch.pulled(fed.pulled);

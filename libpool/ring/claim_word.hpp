@@ -42,6 +42,7 @@ class ClaimWord {
   /// visible to the worker whose `claim` reads this. Seq_cst because the parent then looks for
   /// sleepers: see `ParkWord`. What was there is not asserted: a worker gone wild may have
   /// scribbled over a free word, which publishing mends.
+  // Modelled in tests/model/pool.pml as a step of refill.
   void publish(std::uint64_t ticket) noexcept {
     word_.store(Claim{ticket, Claim::State::ready, 0}.pack(), std::memory_order_seq_cst);
   }
@@ -49,6 +50,7 @@ class ClaimWord {
   /// Worker: ready -> claimed by `worker`. Returns the ticket, or nothing if there is none to have.
   /// Seq_cst, a full barrier: what follows, a look at the stop word, is not done before it. Pairs
   /// with `publish`.
+  // Modelled in tests/model/pool.pml as a step of scan.
   [[nodiscard]] std::optional<std::uint64_t> claim(std::uint32_t worker) noexcept {
     std::uint64_t seen = word_.load(std::memory_order_relaxed);
     Claim claim = Claim::unpack(seen);

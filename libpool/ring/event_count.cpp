@@ -11,6 +11,7 @@ using detail::system_calls;
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t) &&
               std::atomic<std::uint32_t>::is_always_lock_free);
 
+// Modelled in tests/model/pool.pml as the last step of park.
 void ParkWord::sleep(State state) noexcept {
   const auto expected = static_cast<std::uint32_t>(state);
   const auto* word = reinterpret_cast<const std::uint32_t*>(&word_);
@@ -22,6 +23,7 @@ void ParkWord::sleep(State state) noexcept {
   stay();
 }
 
+// Modelled in tests/model/pool.pml as a step of refill.
 bool ParkWord::wake(State state) noexcept {
   // The fence orders the caller's change before the look; pairs with `announce`.
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -35,6 +37,7 @@ bool ParkWord::wake(State state) noexcept {
   return true;
 }
 
+// Modelled in tests/model/pool.pml as ring.
 void Doorbell::ring() noexcept {
   const std::uint32_t sleep = waiting_->sleeping();
   if (sleep == 0 || sleep == rung_) return;

@@ -25,11 +25,13 @@ class ParkWord {
 
   /// Worker: announces sleep. The caller must look again at what it waits for, then `sleep` or
   /// `stay`. Seq_cst: ordered before that look; pairs with the parent's look in `wake`.
+  // Modelled in tests/model/pool.pml as the last step of scan.
   void announce(State state) noexcept {
     word_.store(static_cast<std::uint32_t>(state), std::memory_order_seq_cst);
   }
 
   /// Worker: the second look found something.
+  // Modelled in tests/model/pool.pml as a step of park.
   void stay() noexcept {
     word_.store(static_cast<std::uint32_t>(State::running), std::memory_order_relaxed);
   }
@@ -59,8 +61,10 @@ class WaitingWord {
  public:
   /// Parent: announces sleep, with a number that no earlier sleep had. The caller must drain once
   /// more, then poll.
+  // Modelled in tests/model/pool.pml as the last step of refill.
   void announce() noexcept { word_.store(++epoch_of_parent_ * 2 + 1, std::memory_order_seq_cst); }
   /// Parent: awake.
+  // Modelled in tests/model/pool.pml as awake.
   void clear() noexcept { word_.store(epoch_of_parent_ * 2, std::memory_order_relaxed); }
 
   /// Worker: the number of the sleep to be ended, or zero. Call after publishing; seq_cst: ordered

@@ -30,6 +30,7 @@ void ResultWriter::begin(RecordKind kind, std::uint64_t ticket, std::uint32_t sl
   open_fragment();
 }
 
+// Modelled in tests/model/pool.pml as publish.
 void ResultWriter::publish() noexcept {
   close_fragment(true);
   doorbell_.ring();
@@ -117,6 +118,7 @@ void ResultReader::give_back() noexcept {
   lane_->park.wake(ParkWord::State::blocked);
 }
 
+// Modelled in tests/model/pool.pml as a part of bury.
 void ResultReader::reset() noexcept {
   head_ = given_ = noticed_ = 0;
   lane_->progress.reset();

@@ -49,6 +49,7 @@ TaskClaimer::TaskClaimer(std::span<const TaskDescriptor> descriptors, std::span<
                          ScanHint& hint, std::uint32_t worker) noexcept
     : descriptors_(descriptors), claims_(claims), hint_(&hint), worker_(worker) {}
 
+// Modelled in tests/model/pool.pml as scan.
 std::optional<TaskClaimer::Claimed> TaskClaimer::claim() noexcept {
   const auto mask = static_cast<std::uint32_t>(claims_.size()) - 1;
   const std::uint32_t start = hint_->slot.load(std::memory_order_relaxed);
@@ -63,6 +64,7 @@ std::optional<TaskClaimer::Claimed> TaskClaimer::claim() noexcept {
   return std::nullopt;
 }
 
+// Modelled in tests/model/pool.pml as a step of park.
 bool TaskClaimer::anything_ready() const noexcept {
   return std::any_of(claims_.begin(), claims_.end(),
                      [](const ClaimWord& word) { return word.ready(); });

@@ -17,6 +17,7 @@ void Dispatcher::requeue(std::unique_ptr<Chunk> chunk) {
   queue_.push_front(std::move(chunk));
 }
 
+// Modelled in tests/model/pool.pml as refill.
 std::size_t Dispatcher::refill(std::uint64_t now) {
   std::size_t count = 0;
   while (!queue_.empty() && publish(queue_.front(), now)) {

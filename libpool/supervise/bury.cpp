@@ -57,6 +57,7 @@ std::uint32_t begun_items(const WorkerRecord& record, const submit::Chunk& chunk
 
 }  // namespace
 
+// Modelled in tests/model/pool.pml as bury.
 void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
                       collect::Deliveries& deliveries) {
   WorkerRecord& record = workers_[worker];
@@ -85,6 +86,7 @@ void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point n
   record.failed_start = {};
 }
 
+// Modelled in tests/model/pool.pml as settle_claims.
 void Supervisor::settle_claims(std::uint32_t worker, ExitStatus exit,
                                collect::Deliveries& deliveries) {
   std::vector<std::uint32_t> slots;

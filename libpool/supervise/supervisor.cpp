@@ -47,6 +47,7 @@ bool Supervisor::pump(Clock::time_point now, bool reports, collect::Deliveries& 
   return anything;
 }
 
+// Modelled in tests/model/pool.pml as a loop of round.
 bool Supervisor::drain_all(collect::Deliveries& deliveries) {
   bool anything = false;
   for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
@@ -76,6 +77,7 @@ bool Supervisor::drain(std::uint32_t worker, collect::Deliveries& deliveries) {
   return drained.anything;
 }
 
+// Modelled in tests/model/pool.pml as a loop of round.
 bool Supervisor::take_reports(Clock::time_point now, collect::Deliveries& deliveries) {
   bool anything = false;
   while (auto event = server_.receive()) {
@@ -132,6 +134,7 @@ void Supervisor::exited(std::uint32_t worker, ExitStatus exit, Clock::time_point
   if (workers_[worker].state == State::alive) bury(worker, exit, now, deliveries);
 }
 
+// Modelled in tests/model/pool.pml as a loop of refill.
 void Supervisor::wake_idle(std::size_t count) noexcept {
   const auto workers = static_cast<std::uint32_t>(workers_.size());
   const std::uint32_t first = next_to_wake_;
