@@ -7,7 +7,14 @@ foreach(directory IN LISTS INCLUDES)
   list(APPEND include_flags -I${directory})
 endforeach()
 execute_process(
-  COMMAND ${COMPILER} -std=c++20 -fsyntax-only -x c++ ${include_flags} ${SOURCE}
+  # Both compilers stop after some errors unless told otherwise, each in words of its own.
+  COMMAND ${COMPILER} --version OUTPUT_VARIABLE version)
+set(no_limit -fmax-errors=0)
+if(version MATCHES clang)
+  set(no_limit -ferror-limit=0)
+endif()
+execute_process(
+  COMMAND ${COMPILER} -std=c++20 -fsyntax-only ${no_limit} -x c++ ${include_flags} ${SOURCE}
   RESULT_VARIABLE result
   ERROR_VARIABLE messages
   OUTPUT_QUIET)

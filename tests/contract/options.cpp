@@ -238,3 +238,31 @@ BOTH_POOLS("the smallest bounds still work") {
   CHECK(pool.map([](const std::string& word) { return word + "!"; }, words) ==
         std::vector<std::string>(20, std::string(10'000, 'x') + "!"));
 }
+
+BOTH_POOLS("an initializer that always throws breaks the pool, with its exception as the cause") {
+  Pool pool(2, {.initializer = [] { throw std::out_of_range("no start"); }});
+  const auto error = caught<libpool::PoolBroken>([&] { pool.map(square, numbers(10)); });
+  REQUIRE(error.has_value());
+  REQUIRE(error->cause() != nullptr);
+  CHECK_THROWS_AS(std::rethrow_exception(error->cause()), std::out_of_range);
+  CHECK_THROWS_AS(pool.apply_async(square, 1), libpool::PoolBroken);
+}
+
+BOTH_POOLS("an initializer that throws a few times delays the pool and does not break it") {
+  oracle::Fresh fresh;
+  Pool pool(2, {.initializer = [] {
+              if (++oracle::page.words[0] <= 4) throw std::runtime_error("not yet");
+            }});
+  CHECK(pool.map(square, numbers(50)) == squares(50));
+}
+
+BOTH_POOLS("retries are for crashes: an item that throws runs once") {
+  oracle::Fresh fresh;
+  Pool pool(1);
+  const auto fail = [](int item) -> int {
+    oracle::count_execution(item);
+    throw std::runtime_error("no crash");
+  };
+  CHECK_THROWS_AS(pool.map(fail, numbers(3), {.retries = 5}), std::runtime_error);
+  CHECK(oracle::executed(3) == 3);
+}

@@ -208,6 +208,14 @@ TEST_CASE("a worker that uses the pool it works for gets PoolError") {
   CHECK(outer->apply(square, 3) == 9);
 }
 
+TEST_CASE("a crash in a task of a ThreadPool ends the program") {
+  const int status = oracle::status_of_child([] {
+    ThreadPool(2).apply([] { ::kill(::getpid(), SIGKILL); });
+    return 0;
+  });
+  CHECK(WIFSIGNALED(status));
+}
+
 TEST_CASE("tasks see the program's memory as it was when the pool was made") {
   static int value = 1;
   value = 5;
