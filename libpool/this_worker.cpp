@@ -30,9 +30,7 @@ void become_process_worker(std::size_t index) noexcept {
   process_task.store(WorkerPlace::none);
 }
 
-void set_process_task(std::size_t task) noexcept {
-  process_task.store(task);
-}
+void set_process_task(std::size_t task) noexcept { process_task.store(task); }
 
 }  // namespace detail
 

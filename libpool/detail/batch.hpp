@@ -118,9 +118,7 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
   [[nodiscard]] bool claim_start() noexcept { return !start_claimed_.exchange(true); }
 
   /// Abandoned: the core may drop its chunks and stop feeding. [leaf]
-  [[nodiscard]] bool abandoned() const noexcept {
-    return abandoned_.load();
-  }
+  [[nodiscard]] bool abandoned() const noexcept { return abandoned_.load(); }
 
   /// The pool has been closed: windows open, so that nothing waits for a consumer.
   virtual void pool_closed() noexcept {}

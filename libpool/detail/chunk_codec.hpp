@@ -1,8 +1,9 @@
-/// The typed half of a process batch: how its items become payload bytes and result bytes become outcomes.
+/// The typed half of a process batch: how its items become payload bytes and result bytes become
+/// outcomes.
 ///
-/// Runs in the parent: `encode` on the batch's feeding thread, `decode` on the thread that drives the pool,
-/// neither under a lock of the core. Neighbours: the feeder before it, the collector after it.
-/// A worker's death never interrupts either.
+/// Runs in the parent: `encode` on the batch's feeding thread, `decode` on the thread that drives
+/// the pool, neither under a lock of the core. Neighbours: the feeder before it, the collector
+/// after it. A worker's death never interrupts either.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +15,9 @@
 
 namespace libpool::detail {
 
-/// Payload of a chunk: the callable with its bound values (`encode_call`), aligned to 16, then the items:
-/// if `item_stride` is not zero, each in that many bytes, else each as a 64-bit length and its bytes,
-/// padded to 8 (the length counts no padding).
+/// Payload of a chunk: the callable with its bound values (`encode_call`), aligned to 16, then the
+/// items: if `item_stride` is not zero, each in that many bytes, else each as a 64-bit length and
+/// its bytes, padded to 8 (the length counts no padding).
 class ChunkCodec {
  public:
   enum class Pull : std::uint8_t {
@@ -42,7 +43,8 @@ class ChunkCodec {
   /// Bytes of each encoded item where all take the same, else zero.
   [[nodiscard]] virtual std::uint32_t item_stride() const noexcept = 0;
 
-  /// Encodes the callable. What it throws (as `SerializationError`) becomes the outcome of the chunk's items.
+  /// Encodes the callable. What it throws (as `SerializationError`) becomes the outcome of the
+  /// chunk's items.
   virtual void encode_call(codec::ContiguousWriter& out) = 0;
 
   /// Pulls at most `limit` items and encodes each. A failing item leaves no bytes. Throws only

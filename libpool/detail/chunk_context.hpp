@@ -1,8 +1,8 @@
 /// What the typed runner of a chunk asks of the worker that runs it.
 ///
-/// Runs in a worker. The typed runner (a template named by a function token) calls it; the task runner
-/// in `worker/` implements it over the task payload, the progress word and the result ring. A death in any
-/// call leaves the progress word naming at most one item.
+/// Runs in a worker. The typed runner (a template named by a function token) calls it; the task
+/// runner in `worker/` implements it over the task payload, the progress word and the result ring.
+/// A death in any call leaves the progress word naming at most one item.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,8 @@ namespace libpool::detail {
 /// The chunk that this worker has claimed. The runner's shape:
 ///
 ///     read the callable from call();  (if that throws: fail_all)
-///     while (next()) try { decode from item(); begin_run(); call; encode into result(); publish(); }
+///     while (next()) try { decode from item(); begin_run(); call; encode into result(); publish();
+///     }
 ///                    catch (abi::__forced_unwind&) { leave_thread(); }
 ///                    catch (...) { fail(std::current_exception()); }
 class ChunkContext {
@@ -30,7 +31,8 @@ class ChunkContext {
   /// The encoded callable and its bound values.
   [[nodiscard]] virtual codec::PayloadReader call() = 0;
 
-  /// Goes on to the next item (phase: decode); false when there is none or the worker has to retire.
+  /// Goes on to the next item (phase: decode); false when there is none or the worker has to
+  /// retire.
   [[nodiscard]] virtual bool next() = 0;
 
   /// The bytes of the current item.

@@ -14,8 +14,8 @@
 
 #include <libpool/codec/function_token.hpp>
 #include <libpool/detail/file_descriptor.hpp>
-#include <worker/fork_server_messages.hpp>
 #include <libpool/ring/pool_description.hpp>
+#include <worker/fork_server_messages.hpp>
 #include <worker/worker_start.hpp>
 
 namespace libpool::supervise {

@@ -39,7 +39,7 @@ struct WorkerRecord {
   ring::ResultReader reader;
   std::uint64_t settled = 0;  ///< outcomes that came from it
   bool doomed = false;  ///< killed by us for an item that has its outcome: nothing else is to blame
-  bool corrupt = false;            ///< broke the protocol: its ring is not read any more
+  bool corrupt = false;                 ///< broke the protocol: its ring is not read any more
   std::vector<std::byte> failed_start;  ///< what its initializer threw, encoded, so far
   std::exception_ptr start_error;  ///< why it failed to start, where known better than by its exit
   std::optional<std::chrono::steady_clock::time_point> respawn_at;

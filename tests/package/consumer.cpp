@@ -1,4 +1,5 @@
-/// A program of somebody else that uses both pools, and catches the library's exceptions across its boundary.
+/// A program of somebody else that uses both pools, and catches the library's exceptions across its
+/// boundary.
 #include <csignal>
 #include <cstdlib>
 #include <iostream>

@@ -59,9 +59,9 @@ struct Script {
   std::vector<std::string> items;
   std::string call = "call";
   bool call_fails = false;
-  bool input_throws = false;      ///< after the last item, instead of ending
-  std::size_t bad_item = SIZE_MAX;    ///< this one cannot be encoded
-  std::size_t no_memory = SIZE_MAX;   ///< this one finds no memory
+  bool input_throws = false;         ///< after the last item, instead of ending
+  std::size_t bad_item = SIZE_MAX;   ///< this one cannot be encoded
+  std::size_t no_memory = SIZE_MAX;  ///< this one finds no memory
 };
 
 class TestCodec final : public detail::ChunkCodec {
@@ -96,7 +96,8 @@ class TestCodec final : public detail::ChunkCodec {
   }
   bool decode(std::size_t index, codec::PayloadReader result) noexcept override {
     const auto bytes = result.take(result.remaining());
-    batch_->put(index, "=" + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+    batch_->put(index,
+                "=" + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
     batch_->settled(1);
     return batch_->outcomes[index] != "=undecodable";
   }

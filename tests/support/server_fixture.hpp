@@ -17,10 +17,10 @@
 #include <string>
 
 #include <libpool/detail/file_descriptor.hpp>
+#include <libpool/ring/pool_description.hpp>
 #include <libpool/supervise/fork_server_client.hpp>
 #include <tests/support/oracle.hpp>
 #include <worker/fork_server_messages.hpp>
-#include <libpool/ring/pool_description.hpp>
 #include <worker/worker_start.hpp>
 
 namespace libpool::testing {

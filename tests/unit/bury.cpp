@@ -76,7 +76,8 @@ TEST_CASE("claimed and nothing begun: nobody is blamed, all items run again") {
   }
 }
 
-TEST_CASE("begun and not published: that item is blamed, finished ones count, the rest runs again") {
+TEST_CASE(
+    "begun and not published: that item is blamed, finished ones count, the rest runs again") {
   struct Case {
     Phase phase;
     const char* words;
@@ -159,10 +160,10 @@ TEST_CASE("to exit in a task is a crash, with status 0 too") {
 
 TEST_CASE("fragments of a result that was never completed are void") {
   Claimed at;
-  at.pool.core.lanes[0].forge(
-      0, {0, static_cast<std::uint8_t>(RecordKind::value), 0, 0, at.claimed.ticket,
-          at.claimed.slot, 0, 4},
-      "half");
+  at.pool.core.lanes[0].forge(0,
+                              {0, static_cast<std::uint8_t>(RecordKind::value), 0, 0,
+                               at.claimed.ticket, at.claimed.slot, 0, 4},
+                              "half");
   at.progress(0, Phase::encode);
   at.pool.kill(0);
   at.expect(0, "encoding the result of item 100");
@@ -259,7 +260,8 @@ TEST_CASE("the next owner finds lane, park word and stop word as new") {
   CHECK_FALSE(at.pool.stops[0].requested());
 }
 
-TEST_CASE("a worker that damages its ring is killed; items that it began are blamed, others are not") {
+TEST_CASE(
+    "a worker that damages its ring is killed; items that it began are blamed, others are not") {
   Claimed at;
   at.publish(1);
   at.pool.pump();
@@ -305,7 +307,8 @@ TEST_CASE("a chunk whose holders die again and again without a trace ends, one i
   at.expect_requeued(1);
 }
 
-TEST_CASE("workers that die before their first task too often break the pool, with the last cause") {
+TEST_CASE(
+    "workers that die before their first task too often break the pool, with the last cause") {
   SupervisedCore pool(1, 2);
   for (int death = 0; death < 3; ++death) {
     REQUIRE(pool.all_alive());

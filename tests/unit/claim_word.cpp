@@ -101,7 +101,8 @@ TEST_CASE("packing loses nothing: every 64-bit word unpacks to what packs to it 
   CHECK(Claim::unpack(UINT64_MAX).ticket == kMaxTicket);
 }
 
-TEST_CASE("no forged word can be claimed unless its state is ready, and a refusal changes nothing") {
+TEST_CASE(
+    "no forged word can be claimed unless its state is ready, and a refusal changes nothing") {
   std::mt19937_64 random(2);
   for (int i = 0; i < 100'000; ++i) {
     const std::uint64_t bits = random();

@@ -31,10 +31,11 @@ struct Claimed {
   /// A record that says what it likes, in worker 0's lane.
   void forge(RecordKind kind, std::uint64_t ticket, std::uint32_t slot, std::uint32_t item,
              bool last, const std::string& text) {
-    core.lanes[0].forge(core.lanes[0].header.tail,
-                        {0, static_cast<std::uint8_t>(kind), last ? std::uint8_t{1} : std::uint8_t{0},
-                         0, ticket, slot, item, text.size()},
-                        text);
+    core.lanes[0].forge(
+        core.lanes[0].header.tail,
+        {0, static_cast<std::uint8_t>(kind), last ? std::uint8_t{1} : std::uint8_t{0}, 0, ticket,
+         slot, item, text.size()},
+        text);
   }
   void forge(std::uint32_t item, bool last, const std::string& text,
              RecordKind kind = RecordKind::value) {
@@ -77,11 +78,11 @@ TEST_CASE("a record for anything but the next item of a chunk that the worker ho
     std::uint32_t slot;
     std::uint32_t item;
   };
-  for (const Lie lie : {Lie{1, 0, 1}, Lie{1, 0, 3}, Lie{1, 0, 4}, Lie{1, 0, UINT32_MAX},
-                        Lie{2, 0, 0}, Lie{0, 0, 0}, Lie{UINT64_MAX, 0, 0}, Lie{1, 1, 0},
-                        Lie{1, 2, 0}, Lie{1, 4, 0}, Lie{1, UINT32_MAX, 0},
-                        // Published, but nobody has claimed it.
-                        Lie{2, 1, 0}}) {
+  for (const Lie lie :
+       {Lie{1, 0, 1}, Lie{1, 0, 3}, Lie{1, 0, 4}, Lie{1, 0, UINT32_MAX}, Lie{2, 0, 0}, Lie{0, 0, 0},
+        Lie{UINT64_MAX, 0, 0}, Lie{1, 1, 0}, Lie{1, 2, 0}, Lie{1, 4, 0}, Lie{1, UINT32_MAX, 0},
+        // Published, but nobody has claimed it.
+        Lie{2, 1, 0}}) {
     Claimed at;
     REQUIRE(at.claimed.ticket == 1);
     REQUIRE(at.claimed.slot == 0);

@@ -48,7 +48,8 @@ struct Timed {
 
 }  // namespace
 
-TEST_CASE("an item past its timeout has that outcome at once; its worker dies, the rest runs again") {
+TEST_CASE(
+    "an item past its timeout has that outcome at once; its worker dies, the rest runs again") {
   for (const Phase phase : {Phase::decode, Phase::run, Phase::encode}) {
     Timed at;
     at.pool.core.put(0, at.claimed, 0, "ok");
@@ -128,7 +129,8 @@ TEST_CASE("an item within its timeout runs on, and the supervisor asks to be cal
   CHECK(*timer <= Clock::now() + 1h);
 }
 
-TEST_CASE("between items, and before the chunk is claimed, no item can expire sooner than one timeout") {
+TEST_CASE(
+    "between items, and before the chunk is claimed, no item can expire sooner than one timeout") {
   for (const Phase phase : {Phase::idle, Phase::claimed, Phase::published, Phase::retired}) {
     Timed at(1h);
     const pid_t before = at.pool.pid(0);

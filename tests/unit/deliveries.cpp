@@ -49,7 +49,8 @@ TEST_CASE("bytes count as they were when they were added") {
   CHECK(test.batch->outcomes[5] == "=truth");
 }
 
-TEST_CASE("outcomes of all kinds are delivered in the order of their addition and counted by kind") {
+TEST_CASE(
+    "outcomes of all kinds are delivered in the order of their addition and counted by kind") {
   Deliveries deliveries;
   const TestJob test;
   const auto value = bytes_of("v");
@@ -94,7 +95,8 @@ TEST_CASE("each job gets its own outcomes and its share of the account, however 
   CHECK(second.job->settled == 66);
   CHECK(first.batch->outcomes.size() == 34);
   CHECK(second.batch->outcomes.size() == 66);
-  for (const auto& [index, text] : second.batch->outcomes) CHECK(text == "=" + std::to_string(index));
+  for (const auto& [index, text] : second.batch->outcomes)
+    CHECK(text == "=" + std::to_string(index));
 }
 
 TEST_CASE("accounting empties everything and hands out the references to the jobs") {

@@ -2,8 +2,8 @@
 /// is nothing to do, and what it notices.
 #include <libpool/engine/engine.hpp>
 
-#include <doctest/doctest.h>
 #include <dirent.h>
+#include <doctest/doctest.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -122,10 +122,12 @@ TEST_CASE("an idle pool comes to rest: workers, fork server and background threa
 TEST_CASE("the background thread sleeps while a long task runs") {
   ProcessPool pool(2);
   const oracle::Fresh fresh;
-  auto result = pool.apply_async([](int) {
-    oracle::pass_gate();
-    return 1;
-  }, 0);
+  auto result = pool.apply_async(
+      [](int) {
+        oracle::pass_gate();
+        return 1;
+      },
+      0);
   REQUIRE(oracle::arrived(1));
   CHECK(come_to_rest({::getpid()}));
   oracle::Fresh::open_gate();
@@ -201,8 +203,8 @@ TEST_CASE("a pool whose arena cannot grow works with what it has") {
   const Replaced full(
       system_calls.fallocate, +[](int, int, off_t, off_t) { return errno = ENOSPC, -1; });
   const std::vector<std::string> texts(400, std::string(5000, 'x'));
-  const auto sizes = pool.map([](const std::string& text) { return text.size(); }, texts,
-                              {.chunksize = 1});
+  const auto sizes =
+      pool.map([](const std::string& text) { return text.size(); }, texts, {.chunksize = 1});
   CHECK(std::accumulate(sizes.begin(), sizes.end(), std::size_t{0}) == 400 * 5000);
 }
 

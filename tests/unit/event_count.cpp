@@ -115,11 +115,11 @@ TEST_CASE("a wake between the announcement and the sleep is not lost") {
   ParkWord park{};
   park.announce(State::idle);
   REQUIRE(park.wake(State::idle));
-  const Replaced no_sleep(system_calls.futex_wait,
-                          +[](const std::uint32_t*, std::uint32_t, const timespec*) {
-                            std::abort();
-                            return -1;
-                          });
+  const Replaced no_sleep(
+      system_calls.futex_wait, +[](const std::uint32_t*, std::uint32_t, const timespec*) {
+        std::abort();
+        return -1;
+      });
   park.sleep(State::idle);
   CHECK(park.state() == State::running);
 }
@@ -136,13 +136,14 @@ TEST_CASE("returns of the kernel that nobody asked for do not end a sleep") {
   ParkWord park{};
   woken_by_kernel = &park;
   kernel_returns = 0;
-  const Replaced restless(system_calls.futex_wait,
-                          +[](const std::uint32_t* word, std::uint32_t expected, const timespec*) {
-                            CHECK(*word == expected);
-                            if (++kernel_returns == 10) CHECK(woken_by_kernel->wake(State::idle));
-                            errno = kernel_returns % 2 == 0 ? EINTR : EAGAIN;
-                            return -1;
-                          });
+  const Replaced restless(
+      system_calls.futex_wait,
+      +[](const std::uint32_t* word, std::uint32_t expected, const timespec*) {
+        CHECK(*word == expected);
+        if (++kernel_returns == 10) CHECK(woken_by_kernel->wake(State::idle));
+        errno = kernel_returns % 2 == 0 ? EINTR : EAGAIN;
+        return -1;
+      });
   park.announce(State::idle);
   park.sleep(State::idle);
   CHECK(kernel_returns == 10);
@@ -271,13 +272,14 @@ TEST_CASE("a signal that interrupts a ring does not swallow it") {
   waiting.announce();
   static int interruptions;
   interruptions = 3;
-  const Replaced interrupted(system_calls.write, +[](int fd, const void* from, std::size_t bytes) {
-    if (interruptions-- > 0) {
-      errno = EINTR;
-      return ssize_t{-1};
-    }
-    return ::write(fd, from, bytes);
-  });
+  const Replaced interrupted(
+      system_calls.write, +[](int fd, const void* from, std::size_t bytes) {
+        if (interruptions-- > 0) {
+          errno = EINTR;
+          return ssize_t{-1};
+        }
+        return ::write(fd, from, bytes);
+      });
   bell.ring();
   CHECK(pipe.take() == 1);
 }

@@ -135,9 +135,8 @@ TEST_CASE("finished memory of its own can be mapped by others, but written by no
   check_bytes(payload, bytes);
   const auto seen = memory::map(payload.own_fd(), 0, bytes.size(), memory::Access::read_only);
   CHECK(std::equal(bytes.begin(), bytes.end(), memory::address(seen)));
-  CHECK_THROWS_AS(
-      (void)memory::map(payload.own_fd(), 0, bytes.size(), memory::Access::read_write),
-      std::system_error);
+  CHECK_THROWS_AS((void)memory::map(payload.own_fd(), 0, bytes.size(), memory::Access::read_write),
+                  std::system_error);
 }
 
 TEST_CASE("what is written survives every enlargement, from the arena to memory of its own") {
@@ -200,8 +199,7 @@ TEST_CASE("without memory for a large payload the writer throws, and nothing is 
   writer.write(bytes.data(), bytes.size());
   {
     const testing::Replaced full(
-        detail::system_calls.fallocate,
-        +[](int, int, off_t, off_t) { return errno = ENOSPC, -1; });
+        detail::system_calls.fallocate, +[](int, int, off_t, off_t) { return errno = ENOSPC, -1; });
     CHECK_THROWS_AS(writer.write("x", 1), std::system_error);
     CHECK_THROWS_AS((void)plain.memory.allocate(100'000), std::system_error);
   }

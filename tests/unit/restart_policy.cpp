@@ -56,8 +56,7 @@ TEST_CASE("the pause is none at first, then 1 ms, then doubles up to the longest
   RestartPolicy policy(100, 10s, 10ms);
   std::vector<std::chrono::nanoseconds> pauses;
   for (int failure = 0; failure < 8; ++failure) pauses.push_back(*policy.failed(start) - start);
-  CHECK(pauses ==
-        std::vector<std::chrono::nanoseconds>{0ns, 1ms, 2ms, 4ms, 8ms, 10ms, 10ms, 10ms});
+  CHECK(pauses == std::vector<std::chrono::nanoseconds>{0ns, 1ms, 2ms, 4ms, 8ms, 10ms, 10ms, 10ms});
   policy.resolved();
   CHECK(*policy.failed(start) == start);
   CHECK(*policy.failed(start) == start + 1ms);

@@ -303,8 +303,13 @@ TEST_CASE("whatever the ring holds, the reader stays inside of it and comes to a
       // Headers that look right, so that the reader goes on, with sizes of any kind.
       for (std::uint64_t at = 0; at < ring_size; at += 32 * (1 + random() % 8)) {
         const std::uint64_t position = reader.consumed() / ring_size * ring_size + at;
-        RecordHeader header{record_mark(position), static_cast<std::uint8_t>(random() % 4),
-                            static_cast<std::uint8_t>(random() % 2), 0, random(), 0, 0,
+        RecordHeader header{record_mark(position),
+                            static_cast<std::uint8_t>(random() % 4),
+                            static_cast<std::uint8_t>(random() % 2),
+                            0,
+                            random(),
+                            0,
+                            0,
                             random() % 4 == 0 ? random() : random() % 300};
         std::memcpy(lane.ring().data() + at, &header, sizeof header);
       }

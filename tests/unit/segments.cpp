@@ -1,5 +1,5 @@
-/// Facts about a pool's shared memory as the parent makes it: sizes made fit, memory reserved before
-/// it is used, seals.
+/// Facts about a pool's shared memory as the parent makes it: sizes made fit, memory reserved
+/// before it is used, seals.
 #include <libpool/engine/segments.hpp>
 
 #include <doctest/doctest.h>
@@ -70,7 +70,8 @@ TEST_CASE("options that make no sense are refused") {
   CHECK_THROWS_AS((void)describe(1, {.helper_threads = 0}), std::invalid_argument);
 }
 
-TEST_CASE("claims and lanes are reserved whole, the arena as it grows, so that no touch is a SIGBUS") {
+TEST_CASE(
+    "claims and lanes are reserved whole, the arena as it grows, so that no touch is a SIGBUS") {
   const auto pool = describe(2, {.task_memory = 1 << 20});
   Segments segments(pool);
   const auto fds = segments.descriptors();
@@ -129,7 +130,6 @@ TEST_CASE("without memory or descriptors a pool is refused, and nothing is left 
         });
     CHECK_THROWS_AS(Segments{pool}, std::system_error);
   }
-  const testing::Replaced none(
-      system_calls.pipe2, +[](int*, int) { return errno = EMFILE, -1; });
+  const testing::Replaced none(system_calls.pipe2, +[](int*, int) { return errno = EMFILE, -1; });
   CHECK_THROWS_AS(Segments{pool}, std::system_error);
 }

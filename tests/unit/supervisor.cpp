@@ -39,7 +39,8 @@ TEST_CASE("all workers are started, in processes of their own") {
   CHECK(pool.pid(1) != pool.pid(2));
 }
 
-TEST_CASE("as many workers are woken as there are chunks, and only those that sleep for want of one") {
+TEST_CASE(
+    "as many workers are woken as there are chunks, and only those that sleep for want of one") {
   SupervisedCore pool(4);
   REQUIRE(pool.all_alive());
   const auto park = [&](std::uint32_t worker) -> ring::ParkWord& {

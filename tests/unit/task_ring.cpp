@@ -47,7 +47,8 @@ TEST_CASE("an empty ring has nothing to claim") {
   CHECK(ring.publisher.free_slots() == 8);
 }
 
-TEST_CASE("chunks are claimed in the order of their publication, around the ring and around again") {
+TEST_CASE(
+    "chunks are claimed in the order of their publication, around the ring and around again") {
   Ring ring(8);
   auto claimer = ring.claimer(5);
   std::uint64_t expected = 1;
@@ -137,7 +138,8 @@ TEST_CASE("whatever the hint says, every chunk is claimed once") {
   }
 }
 
-TEST_CASE("a revoked chunk is gone and its slot free; a claimed one, or another's, is not revoked") {
+TEST_CASE(
+    "a revoked chunk is gone and its slot free; a claimed one, or another's, is not revoked") {
   Ring ring(4);
   auto claimer = ring.claimer(0);
   REQUIRE(ring.publish(1));

@@ -140,9 +140,8 @@ TEST_CASE("a chunk that ran in part before goes on where it is told to, and ends
 TEST_CASE("the callable is decoded on the account of the first item") {
   Claimed at(4);
   at.task.begin_item = 2;
-  at.run([&](detail::ChunkContext&) {
-    CHECK(at.progress() == Progress{ticket, 2, Phase::decode});
-  });
+  at.run(
+      [&](detail::ChunkContext&) { CHECK(at.progress() == Progress{ticket, 2, Phase::decode}); });
   CHECK(at.outcomes().empty());
 }
 
