@@ -29,12 +29,12 @@ using detail::system_calls;
 
 /// Looks at the ring this often before it sleeps: about as long as a sleeper takes to run once
 /// woken. After the first few it lets others, the parent perhaps, have the CPU in between.
-constexpr int kLooksBeforeSleep = 60;
-constexpr int kLooksBeforeYield = 20;
+constexpr int looks_before_sleep = 60;
+constexpr int looks_before_yield = 20;
 
 /// The exit status of a worker whose initializer threw, or that could not map its memory. The
 /// reason is in its lane.
-constexpr int kFailedStart = 71;
+constexpr int failed_start_status = 71;
 
 class WorkerLoop {
  public:
@@ -113,9 +113,9 @@ void WorkerLoop::run() {
 
 // Modelled in tests/model/pool.pml as park.
 void WorkerLoop::idle() noexcept {
-  for (int looks = 0; looks < kLooksBeforeSleep; ++looks) {
+  for (int looks = 0; looks < looks_before_sleep; ++looks) {
     if (claimer_.anything_ready()) return;
-    if (looks > kLooksBeforeYield) std::this_thread::yield();
+    if (looks > looks_before_yield) std::this_thread::yield();
   }
   lane_.park.announce(ring::ParkWord::State::idle);
   // A look after the announcement: a chunk published before it brings no wake.
@@ -133,7 +133,7 @@ void WorkerLoop::run_chunk(ring::TaskClaimer::Claimed claimed) {
   obey_stop(place_.stop, lane_.park);
   TaskRunner runner(place_, task, claimed.slot);
   const auto size = static_cast<std::size_t>(task.payload_size);
-  if (task.payload_offset != ring::kOwnMemory) {
+  if (task.payload_offset != ring::own_memory_offset) {
     const std::byte* arena = memory::address(task_region_) + task_layout_.arena_offset();
     runner.run({arena + task.payload_offset, size});
   } else {
@@ -164,7 +164,7 @@ memory::Mapping WorkerLoop::receive_own_memory(const ring::TaskDescriptor& task)
     int fd = -1;
     const auto received =
         detail::receive_message(start_.socket, &message, sizeof message, {&fd, 1});
-    if (received.bytes == 0) ::_exit(kFailedStart);  // the parent is gone
+    if (received.bytes == 0) ::_exit(failed_start_status);  // the parent is gone
     const detail::FileDescriptor owner(fd);
     if (received.bytes != sizeof message || message.ticket != task.ticket || fd < 0) continue;
     return memory::map(fd, 0, static_cast<std::size_t>(message.size), memory::Access::read_only);
@@ -191,7 +191,7 @@ LIBPOOL_CATCHES_FORCED_UNWIND void worker_main(const WorkerStart& start) {
     ::_exit(0);
   } catch (...) {
     if (loop) loop->publish_failed_start(std::current_exception());
-    leave_worker(kFailedStart);
+    leave_worker(failed_start_status);
   }
   loop->run();
 }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <span>
 
 #include <libpool/detail/error_types.hpp>
@@ -111,11 +112,13 @@ ModuleMap ModuleMap::current() {
 FunctionToken ModuleMap::token_of(const void* function) const {
   const auto address = reinterpret_cast<std::uintptr_t>(function);
   auto module = std::ranges::upper_bound(modules_, address, {}, &Module::code_begin);
-  if (module == modules_.begin() || address >= (--module)->code_end) {
+  // The one that begins last at or before the address, if any.
+  if (module == modules_.begin() || address >= std::prev(module)->code_end) {
     throw PoolError(
         "the function is in no module that was loaded when the pool was made: load the library "
         "first, then make the pool (or call libpool::prefork)");
   }
+  --module;
   if (!is_still_loaded(*module)) {
     throw PoolError("the module that held the function was unloaded since the pool was made");
   }

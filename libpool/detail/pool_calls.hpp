@@ -248,7 +248,7 @@ class PoolCalls {
     using Function = std::decay_t<F>;
     check_callable<Function, std::decay_t<Source>>();
     Derived::template check_task<Function, std::decay_t<Source>>();
-    derived().start(Function(std::forward<F>(f)), std::move(source), store);
+    derived().start(Function(std::forward<F>(f)), std::forward<Source>(source), store);
   }
 
   template <class Store>

@@ -20,12 +20,12 @@ namespace {
 /// Rounds that find nothing before the driver sleeps: about as long as being woken takes. After the
 /// first few it lets others have the CPU in between: the worker that it waits for may need this
 /// one.
-constexpr int kRoundsBeforeSleep = 80;
-constexpr int kRoundsBeforeYield = 20;
+constexpr int rounds_before_sleep = 80;
+constexpr int rounds_before_yield = 20;
 
 /// A driver that does not sleep asks the fork server for news once in so many rounds; each asking
 /// is a system call.
-constexpr int kRoundsBetweenReports = 64;
+constexpr int rounds_between_reports = 64;
 
 /// The engine whose outcomes this thread delivers now, if any.
 thread_local const Engine* delivering = nullptr;
@@ -131,10 +131,10 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
       continue;
     }
     idle_rounds = busy ? 0 : idle_rounds + 1;
-    if (idle_rounds > kRoundsBeforeSleep) {
+    if (idle_rounds > rounds_before_sleep) {
       sleep(lock, deadline);
       idle_rounds = 0;
-    } else if (idle_rounds > kRoundsBeforeYield) {
+    } else if (idle_rounds > rounds_before_yield) {
       lock.unlock();
       std::this_thread::yield();
       lock.lock();
@@ -150,7 +150,7 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
 // Modelled in tests/model/pool.pml as round.
 bool Engine::round(Lock& lock) {
   const bool reports = server_calls_ || --rounds_to_reports_ <= 0;
-  if (reports) rounds_to_reports_ = kRoundsBetweenReports;
+  if (reports) rounds_to_reports_ = rounds_between_reports;
   server_calls_ = false;
   const bool anything = supervisor_.pump(Clock::now(), reports, deliveries_);
   publish_and_wake();

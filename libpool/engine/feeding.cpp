@@ -14,7 +14,7 @@ namespace {
 
 /// Chunks of one job that wait behind the full ring: enough to refill it while the feeding thread
 /// wakes.
-constexpr std::size_t kWaitingChunks = 16;
+constexpr std::size_t waiting_chunks = 16;
 
 }  // namespace
 
@@ -23,7 +23,7 @@ constexpr std::size_t kWaitingChunks = 16;
 bool Engine::may_feed(const Job& job) const noexcept {
   if (job.input_ended || job.abandoned || job.feeding) return false;
   if (job.batch->terms().feeding == Feeding::at_submit) return true;
-  return job.waiting < kWaitingChunks && memory_.in_flight() < max_in_flight_;
+  return job.waiting < waiting_chunks && memory_.in_flight() < max_in_flight_;
 }
 
 /// Feeds until there is no room or no more input, unless another thread does already.

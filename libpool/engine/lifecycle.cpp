@@ -7,6 +7,7 @@
 
 #include <new>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include <libpool/detail/process_identity.hpp>
@@ -37,6 +38,20 @@ namespace libpool::engine {
 
 using detail::Feeding;
 using submit::Job;
+
+namespace {
+
+std::string text_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& known) {
+    return known.what();
+  } catch (...) {
+    return "an exception of unknown type";
+  }
+}
+
+}  // namespace
 
 void Engine::refuse_new_work() const {
   if (broken_ != nullptr) std::rethrow_exception(broken_);
@@ -153,8 +168,9 @@ void Engine::abandon(const Jobs& jobs, const std::exception_ptr& reason, bool at
 
 /// Workers cannot be started any more: every pending item gets its outcome now.
 void Engine::break_pool(Lock& lock) {
-  broken_ = std::make_exception_ptr(
-      PoolBroken("the pool is broken: its workers cannot be started", supervisor_.broken()));
+  broken_ = std::make_exception_ptr(PoolBroken(
+      "the pool is broken: its workers cannot be started: " + text_of(supervisor_.broken()),
+      supervisor_.broken()));
   supervisor_.kill_all();
   const Jobs jobs = all_jobs();
   const std::exception_ptr reason = broken_;

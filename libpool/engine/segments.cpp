@@ -16,11 +16,11 @@ namespace libpool::engine {
 namespace {
 
 /// Of the arena, reserved at the start; it doubles when it is full.
-constexpr std::size_t kFirstArena = std::size_t{128} << 10;
+constexpr std::size_t first_arena = std::size_t{128} << 10;
 
-constexpr std::size_t kSmallestArena = std::size_t{64} << 10;
-constexpr std::size_t kSmallestRing = 4096;
-constexpr std::size_t kLargest = std::size_t{1} << 40;
+constexpr std::size_t smallest_arena = std::size_t{64} << 10;
+constexpr std::size_t smallest_ring = 4096;
+constexpr std::size_t largest_bound = std::size_t{1} << 40;
 
 void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
@@ -32,17 +32,17 @@ ring::PoolDescription describe(std::size_t workers, const PoolOptions& options) 
   detail::check_pool_arguments(workers, options);
   require(options.task_slots != 0 && options.task_slots <= (std::size_t{1} << 20),
           "libpool: task_slots is out of range");
-  require(options.task_memory != 0 && options.task_memory <= kLargest,
+  require(options.task_memory != 0 && options.task_memory <= largest_bound,
           "libpool: task_memory is out of range");
-  require(options.result_ring != 0 && options.result_ring <= kLargest,
+  require(options.result_ring != 0 && options.result_ring <= largest_bound,
           "libpool: result_ring is out of range");
   require(options.helper_threads != 0, "libpool: helper_threads is zero");
   ring::PoolDescription pool;
   pool.workers = static_cast<std::uint32_t>(workers);
   pool.task_slots =
       static_cast<std::uint32_t>(std::bit_ceil(std::max(options.task_slots, 4 * workers)));
-  pool.task_memory = std::bit_ceil(std::max(options.task_memory, kSmallestArena));
-  pool.result_ring = std::bit_ceil(std::max(options.result_ring, kSmallestRing));
+  pool.task_memory = std::bit_ceil(std::max(options.task_memory, smallest_arena));
+  pool.result_ring = std::bit_ceil(std::max(options.result_ring, smallest_ring));
   pool.memory_limit = options.memory_limit.value_or(UINT64_MAX);
   pool.max_tasks = options.max_tasks_per_child.value_or(UINT64_MAX);
   pool.core_dumps = options.core_dumps ? 1 : 0;
@@ -60,7 +60,7 @@ Segments::Segments(const ring::PoolDescription& pool)
       lanes_(memory::MemoryFile::create("libpool-lanes", lane_layout_.total())) {
   using memory::Access;
   tasks_.reserve(
-      0, task_layout_.arena_offset() + std::min<std::size_t>(kFirstArena, pool.task_memory));
+      0, task_layout_.arena_offset() + std::min<std::size_t>(first_arena, pool.task_memory));
   claims_.reserve(0, claim_layout_.total());
   lanes_.reserve(0, lane_layout_.total());
   task_region_ = memory::map(tasks_.fd(), 0, task_layout_.total(), Access::read_write);
@@ -103,7 +103,7 @@ std::byte* Segments::arena_base() const noexcept {
 }
 
 memory::Arena Segments::arena() {
-  return {pool_.task_memory, kFirstArena, [this](std::size_t offset, std::size_t bytes) {
+  return {pool_.task_memory, first_arena, [this](std::size_t offset, std::size_t bytes) {
             try {
               tasks_.reserve(task_layout_.arena_offset() + offset, bytes);
               return true;

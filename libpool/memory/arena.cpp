@@ -13,14 +13,14 @@ Arena::Arena(std::size_t capacity, std::size_t committed,
       committed_(std::min(committed, capacity)),
       commit_(std::move(commit)),
       free_(order_of(capacity) + 1) {
-  assert(std::has_single_bit(capacity) && capacity >= kSmallestBlock);
-  assert(std::has_single_bit(committed_) && committed_ >= kSmallestBlock);
+  assert(std::has_single_bit(capacity) && capacity >= smallest_block);
+  assert(std::has_single_bit(committed_) && committed_ >= smallest_block);
   reserve_books();
   insert(0, order_of(committed_));
 }
 
 std::size_t Arena::order_of(std::size_t bytes) noexcept {
-  const std::size_t units = (std::max<std::size_t>(bytes, 1) + kSmallestBlock - 1) / kSmallestBlock;
+  const std::size_t units = (std::max<std::size_t>(bytes, 1) + smallest_block - 1) / smallest_block;
   return static_cast<std::size_t>(std::bit_width(units - 1));
 }
 
@@ -34,7 +34,7 @@ std::optional<Block> Arena::allocate(std::size_t bytes) {
     if (!grow()) return std::nullopt;
     found = order;
   }
-  const std::size_t offset = std::size_t{free_[found].back()} * kSmallestBlock;
+  const std::size_t offset = std::size_t{free_[found].back()} * smallest_block;
   remove(offset, found);
   // Halve until it fits; the upper halves stay free.
   while (found > order) {
@@ -63,7 +63,7 @@ void Arena::free(Block block) {
   // Merge with the other half as long as that is free as a whole.
   while (bytes_of(order) < capacity_) {
     const std::size_t buddy = offset ^ bytes_of(order);
-    if (buddy >= committed_ || starts_[buddy / kSmallestBlock].order != static_cast<int>(order)) {
+    if (buddy >= committed_ || starts_[buddy / smallest_block].order != static_cast<int>(order)) {
       break;
     }
     remove(buddy, order);
@@ -85,21 +85,21 @@ bool Arena::grow() {
 
 /// So that `free`, which must not throw, never allocates.
 void Arena::reserve_books() {
-  starts_.resize(committed_ / kSmallestBlock);
+  starts_.resize(committed_ / smallest_block);
   for (std::size_t order = 0; bytes_of(order) <= committed_; ++order) {
     free_[order].reserve(committed_ / bytes_of(order));
   }
 }
 
 void Arena::insert(std::size_t offset, std::size_t order) {
-  const std::size_t unit = offset / kSmallestBlock;
+  const std::size_t unit = offset / smallest_block;
   auto& list = free_[order];
   starts_[unit] = {static_cast<std::uint32_t>(list.size()), static_cast<std::int8_t>(order)};
   list.push_back(static_cast<std::uint32_t>(unit));
 }
 
 void Arena::remove(std::size_t offset, std::size_t order) {
-  const std::size_t unit = offset / kSmallestBlock;
+  const std::size_t unit = offset / smallest_block;
   auto& list = free_[order];
   const std::uint32_t place = starts_[unit].place;
   // The last one takes the place, so that removal from the middle costs no search.

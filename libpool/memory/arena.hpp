@@ -22,7 +22,7 @@ struct Block {
 /// Not thread-safe: guarded by the core's mutex.
 class Arena {
  public:
-  static constexpr std::size_t kSmallestBlock = 128;
+  static constexpr std::size_t smallest_block = 128;
 
   /// At most `capacity` bytes (a power of two); the first `committed` (a power of two) are reserved
   /// already, and `commit(offset, bytes)` reserves more, or returns false if there is no memory.
@@ -51,7 +51,7 @@ class Arena {
 
   [[nodiscard]] static std::size_t order_of(std::size_t bytes) noexcept;
   [[nodiscard]] static std::size_t bytes_of(std::size_t order) noexcept {
-    return kSmallestBlock << order;
+    return smallest_block << order;
   }
   bool grow();
   void reserve_books();

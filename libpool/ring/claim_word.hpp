@@ -12,10 +12,10 @@
 
 namespace libpool::ring {
 
-inline constexpr std::uint32_t kMaxWorkers = 4096;
+inline constexpr std::uint32_t max_workers = 4096;
 
 /// Tickets number chunks from 1 and are never reused; 48 bits last for years at any rate.
-inline constexpr std::uint64_t kMaxTicket = (std::uint64_t{1} << 48) - 1;
+inline constexpr std::uint64_t max_ticket = (std::uint64_t{1} << 48) - 1;
 
 /// The word, unpacked.
 struct Claim {
@@ -33,7 +33,7 @@ struct Claim {
   }
   friend constexpr bool operator==(const Claim&, const Claim&) = default;
 };
-static_assert(kMaxWorkers <= 0x3FFF);
+static_assert(max_workers <= 0x3FFF);
 
 /// The shared word.
 class ClaimWord {

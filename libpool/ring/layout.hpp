@@ -17,7 +17,7 @@
 
 namespace libpool::ring {
 
-inline constexpr std::size_t kPage = 4096;
+inline constexpr std::size_t page_size = 4096;
 
 [[nodiscard]] constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) noexcept {
   return (bytes + unit - 1) / unit * unit;
@@ -34,10 +34,10 @@ class TaskLayout {
     return round_up(stops_offset() + workers_ * sizeof(StopWord), 64);
   }
   [[nodiscard]] constexpr std::size_t arena_offset() const noexcept {
-    return round_up(descriptors_offset() + slots_ * sizeof(TaskDescriptor), kPage);
+    return round_up(descriptors_offset() + slots_ * sizeof(TaskDescriptor), page_size);
   }
   [[nodiscard]] constexpr std::size_t total() const noexcept {
-    return arena_offset() + round_up(arena_, kPage);
+    return arena_offset() + round_up(arena_, page_size);
   }
 
   [[nodiscard]] WaitingWord& waiting(std::byte* base) const noexcept {
@@ -61,7 +61,7 @@ class ClaimLayout {
  public:
   explicit constexpr ClaimLayout(const PoolDescription& pool) noexcept : slots_(pool.task_slots) {}
   [[nodiscard]] constexpr std::size_t total() const noexcept {
-    return round_up(sizeof(ScanHint) + slots_ * sizeof(ClaimWord), kPage);
+    return round_up(sizeof(ScanHint) + slots_ * sizeof(ClaimWord), page_size);
   }
   [[nodiscard]] ScanHint& hint(std::byte* base) const noexcept {
     return *reinterpret_cast<ScanHint*>(base);
@@ -81,7 +81,7 @@ class LaneLayout {
   explicit constexpr LaneLayout(const PoolDescription& pool) noexcept
       : workers_(pool.workers), ring_(pool.result_ring) {}
   [[nodiscard]] constexpr std::size_t stride() const noexcept {
-    return kLaneHeaderBytes + round_up(ring_, kPage);
+    return lane_header_bytes + round_up(ring_, page_size);
   }
   [[nodiscard]] constexpr std::size_t offset(std::uint32_t worker) const noexcept {
     return worker * stride();
@@ -91,7 +91,7 @@ class LaneLayout {
     return *reinterpret_cast<LaneHeader*>(lane);
   }
   [[nodiscard]] std::span<std::byte> ring(std::byte* lane) const noexcept {
-    return {lane + kLaneHeaderBytes, ring_};
+    return {lane + lane_header_bytes, ring_};
   }
 
  private:

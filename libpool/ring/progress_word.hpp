@@ -11,10 +11,10 @@
 namespace libpool::ring {
 
 /// Bits of a ticket that the progress word has room for; compare tickets modulo this.
-inline constexpr std::uint64_t kProgressTicketMask = (std::uint64_t{1} << 40) - 1;
+inline constexpr std::uint64_t progress_ticket_mask = (std::uint64_t{1} << 40) - 1;
 
 /// Items that a chunk can count.
-inline constexpr std::uint32_t kMaxChunkItems = (std::uint32_t{1} << 20) - 1;
+inline constexpr std::uint32_t max_chunk_items = (std::uint32_t{1} << 20) - 1;
 
 enum class Phase : std::uint8_t {
   idle = 0,       ///< between chunks
@@ -41,7 +41,7 @@ enum class Phase : std::uint8_t {
 
 /// The word, unpacked. Items count from the start of the chunk's payload.
 struct Progress {
-  std::uint64_t ticket = 0;  ///< modulo `kProgressTicketMask` + 1; zero before the first claim
+  std::uint64_t ticket = 0;  ///< modulo `progress_ticket_mask` + 1; zero before the first claim
   std::uint32_t item = 0;
   Phase phase = Phase::idle;
 
@@ -50,15 +50,15 @@ struct Progress {
     return phase == Phase::decode || phase == Phase::run || phase == Phase::encode;
   }
   [[nodiscard]] constexpr bool names(std::uint64_t full_ticket) const noexcept {
-    return ticket == (full_ticket & kProgressTicketMask);
+    return ticket == (full_ticket & progress_ticket_mask);
   }
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
-    return ((ticket & kProgressTicketMask) << 24) | (std::uint64_t{item & kMaxChunkItems} << 4) |
+    return ((ticket & progress_ticket_mask) << 24) | (std::uint64_t{item & max_chunk_items} << 4) |
            static_cast<std::uint64_t>(phase);
   }
   [[nodiscard]] static constexpr Progress unpack(std::uint64_t word) noexcept {
-    return {word >> 24, static_cast<std::uint32_t>(word >> 4) & kMaxChunkItems,
+    return {word >> 24, static_cast<std::uint32_t>(word >> 4) & max_chunk_items,
             static_cast<Phase>(word & 0xF)};
   }
   friend constexpr bool operator==(const Progress&, const Progress&) = default;

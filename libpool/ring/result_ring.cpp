@@ -12,10 +12,10 @@ namespace libpool::ring {
 namespace {
 
 /// Room below which a fragment is not worth its header, unless the ring's end comes first.
-constexpr std::size_t kLeastRoom = 512;
+constexpr std::size_t least_room = 512;
 
 constexpr std::size_t padded(std::size_t bytes) noexcept {
-  return (bytes + kRecordAlignment - 1) & ~(kRecordAlignment - 1);
+  return (bytes + record_alignment - 1) & ~(record_alignment - 1);
 }
 
 }  // namespace
@@ -68,12 +68,12 @@ std::size_t ResultWriter::room() const noexcept {
 }
 
 void ResultWriter::wait_for_room() noexcept {
-  while (room() < kLeastRoom) {
+  while (room() < least_room) {
     doorbell_.ring();
     lane_->park.announce(ParkWord::State::blocked);
     // The second look. Its load must not move before the announcement; both are seq_cst.
     const std::uint64_t head = lane_->head.load(std::memory_order_seq_cst);
-    if (ring_.size() - static_cast<std::size_t>(tail_ - head) >= kLeastRoom) {
+    if (ring_.size() - static_cast<std::size_t>(tail_ - head) >= least_room) {
       lane_->park.stay();
       return;
     }
@@ -84,7 +84,7 @@ void ResultWriter::wait_for_room() noexcept {
 bool ResultReader::refresh() noexcept {
   // Acquire: pairs with close_fragment. Read once; every check is made on this value.
   const std::uint64_t tail = lane_->tail.load(std::memory_order_acquire);
-  if (tail - head_ > ring_.size() || tail % kRecordAlignment != 0 || tail < noticed_) return false;
+  if (tail - head_ > ring_.size() || tail % record_alignment != 0 || tail < noticed_) return false;
   noticed_ = tail;
   return true;
 }

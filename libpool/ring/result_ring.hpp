@@ -26,7 +26,7 @@ enum class RecordKind : std::uint8_t {
 };
 
 /// In front of each record and each fragment of a long one. A record fills a multiple of
-/// `kRecordAlignment`.
+/// `record_alignment`.
 struct RecordHeader {
   std::uint32_t mark;  ///< `record_mark(position)`
   std::uint8_t kind;   ///< RecordKind
@@ -37,14 +37,14 @@ struct RecordHeader {
   std::uint32_t item;
   std::uint64_t bytes;  ///< of payload that follow
 };
-inline constexpr std::size_t kRecordAlignment = 32;
-static_assert(sizeof(RecordHeader) == kRecordAlignment);
+inline constexpr std::size_t record_alignment = 32;
+static_assert(sizeof(RecordHeader) == record_alignment);
 static_assert(offsetof(RecordHeader, ticket) == 8 && offsetof(RecordHeader, bytes) == 24);
 static_assert(std::is_trivially_copyable_v<RecordHeader>);
 
 /// Ties a record to its place, so that stale bytes are not taken for one.
 [[nodiscard]] constexpr std::uint32_t record_mark(std::uint64_t position) noexcept {
-  return 0x6C706F6Cu ^ static_cast<std::uint32_t>(position / kRecordAlignment);
+  return 0x6C706F6Cu ^ static_cast<std::uint32_t>(position / record_alignment);
 }
 
 /// The head of a lane in shared memory. The ring's bytes follow it.
@@ -61,7 +61,7 @@ struct LaneHeader {
   alignas(64) ParkWord park;
 };
 static_assert(sizeof(LaneHeader) == 192 && offsetof(LaneHeader, head) == 64);
-inline constexpr std::size_t kLaneHeaderBytes = 4096;  ///< a page, so that rings are page-aligned
+inline constexpr std::size_t lane_header_bytes = 4096;  ///< a page, so that rings are page-aligned
 
 /// The worker's side: a writer that encodes straight into the ring. Values that do not fit are
 /// published in fragments, each as soon as the parent has made room for it. Not thread-safe.

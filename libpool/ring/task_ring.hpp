@@ -23,7 +23,7 @@ namespace libpool::ring {
 struct TaskDescriptor {
   std::uint64_t ticket;
   std::uint64_t
-      payload_offset;          ///< in the arena; `kOwnMemory` if the payload has memory of its own
+      payload_offset;  ///< in the arena; `own_memory_offset` if the payload has memory of its own
   std::uint64_t payload_size;  ///< bytes
   std::uint64_t call_size;     ///< bytes of the encoded callable, from the start of the payload
   std::uint64_t first_index;   ///< place in the batch of the payload's first item
@@ -34,7 +34,7 @@ struct TaskDescriptor {
   codec::FunctionToken runner;
   std::uint64_t reserved[5];
 };
-inline constexpr std::uint64_t kOwnMemory = UINT64_MAX;
+inline constexpr std::uint64_t own_memory_offset = UINT64_MAX;
 static_assert(sizeof(TaskDescriptor) == 128 && std::is_trivially_copyable_v<TaskDescriptor>);
 static_assert(offsetof(TaskDescriptor, begin_item) == 40 && offsetof(TaskDescriptor, runner) == 56);
 

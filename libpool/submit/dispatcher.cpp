@@ -39,7 +39,7 @@ bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
   ring::TaskDescriptor descriptor{};
   descriptor.ticket = chunk->ticket;
   descriptor.payload_offset =
-      chunk->payload.in_arena() ? chunk->payload.arena_offset() : ring::kOwnMemory;
+      chunk->payload.in_arena() ? chunk->payload.arena_offset() : ring::own_memory_offset;
   descriptor.payload_size = chunk->payload.size;
   descriptor.call_size = chunk->call_size;
   descriptor.first_index = chunk->first_index;

@@ -50,7 +50,8 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t first_index, std::size_t l
     TaskWriter out(memory, job->expected_bytes);
     const std::exception_ptr call_error = encode_call(*job->codec, out);
     const std::size_t call_size = out.position();
-    const auto pulled = job->codec->encode(std::min<std::size_t>(limit, ring::kMaxChunkItems), out);
+    const auto pulled =
+        job->codec->encode(std::min<std::size_t>(limit, ring::max_chunk_items), out);
     note(fed, pulled);
     if (call_error != nullptr) {
       fed.failed = fed.pulled;

@@ -38,7 +38,7 @@ std::exception_ptr crash(const WorkerRecord& record, ExitStatus exit, const char
 /// So many deaths of its holders in a row, with no item settled or begun in between, are no chance:
 /// a task must have wiped the progress word. Then the next item is blamed, or it would go on for
 /// ever.
-constexpr std::uint32_t kMostUnexplainedDeaths = 64;
+constexpr std::uint32_t most_unexplained_deaths = 64;
 
 /// How many items of the chunk, from `next` on, the worker had begun whose outcomes died with it.
 std::uint32_t begun_items(const WorkerRecord& record, const submit::Chunk& chunk,
@@ -108,7 +108,7 @@ void Supervisor::settle_claim(std::uint32_t worker, ExitStatus exit, std::uint32
   std::uint32_t begun = begun_items(record, *chunk, progress);
   if (begun != 0) {
     chunk->unexplained_deaths = 0;
-  } else if (!record.doomed && ++chunk->unexplained_deaths == kMostUnexplainedDeaths) {
+  } else if (!record.doomed && ++chunk->unexplained_deaths == most_unexplained_deaths) {
     begun = 1;
   }
   if (begun != 0 && chunk->attempts < chunk->job->batch->terms().retries) {

@@ -30,7 +30,7 @@ class RestartPolicy {
     if (failures_.size() > intensity_) return std::nullopt;
     const auto pause = std::min(pause_, std::chrono::nanoseconds(Clock::time_point::max() - now));
     const auto doubled = pause_ > longest_pause_ / 2 ? longest_pause_ : pause_ * 2;
-    pause_ = std::min(longest_pause_, std::max<std::chrono::nanoseconds>(doubled, kFirstPause));
+    pause_ = std::min(longest_pause_, std::max<std::chrono::nanoseconds>(doubled, first_pause));
     return now + pause;
   }
 
@@ -41,7 +41,7 @@ class RestartPolicy {
   }
 
  private:
-  static constexpr std::chrono::nanoseconds kFirstPause = std::chrono::milliseconds{1};
+  static constexpr std::chrono::nanoseconds first_pause = std::chrono::milliseconds{1};
 
   std::size_t intensity_;
   std::chrono::nanoseconds period_;

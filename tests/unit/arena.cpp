@@ -57,7 +57,7 @@ class Oracle {
 };
 
 std::size_t fitting(std::size_t bytes) {
-  return std::bit_ceil(std::max(bytes, Arena::kSmallestBlock));
+  return std::bit_ceil(std::max(bytes, Arena::smallest_block));
 }
 
 }  // namespace
@@ -106,7 +106,7 @@ TEST_CASE("shrinking keeps the start of a block and frees the rest of it") {
   arena.shrink(block, 1024);
   CHECK(block.size == 1024);
   arena.shrink(block, 0);
-  CHECK(block.size == Arena::kSmallestBlock);
+  CHECK(block.size == Arena::smallest_block);
   for (const Block& other : others) arena.free(other);
   arena.free(block);
   CHECK(arena.used() == 0);
@@ -116,7 +116,7 @@ TEST_CASE("shrinking keeps the start of a block and frees the rest of it") {
 TEST_CASE("any order of allocating, shrinking and freeing keeps blocks apart and loses no room") {
   for (unsigned seed = 0; seed < 60; ++seed) {
     std::mt19937 random(seed);
-    Arena arena(capacity, seed % 2 == 0 ? capacity : Arena::kSmallestBlock, always);
+    Arena arena(capacity, seed % 2 == 0 ? capacity : Arena::smallest_block, always);
     Oracle oracle;
     std::vector<Block> alive;
     for (int step = 0; step < 2000; ++step) {

@@ -10,8 +10,8 @@
 
 using libpool::ring::Claim;
 using libpool::ring::ClaimWord;
-using libpool::ring::kMaxTicket;
-using libpool::ring::kMaxWorkers;
+using libpool::ring::max_ticket;
+using libpool::ring::max_workers;
 
 namespace {
 
@@ -81,8 +81,8 @@ TEST_CASE("revoke fails once the chunk is claimed, and when its slot holds a lat
 }
 
 TEST_CASE("every owner fits beside the smallest and the largest ticket") {
-  for (const std::uint64_t ticket : {std::uint64_t{1}, std::uint64_t{1} << 40, kMaxTicket}) {
-    for (std::uint32_t owner = 0; owner < kMaxWorkers; ++owner) {
+  for (const std::uint64_t ticket : {std::uint64_t{1}, std::uint64_t{1} << 40, max_ticket}) {
+    for (std::uint32_t owner = 0; owner < max_workers; ++owner) {
       ClaimWord word{};
       word.publish(ticket);
       REQUIRE(word.claim(owner) == ticket);
@@ -98,7 +98,7 @@ TEST_CASE("packing loses nothing: every 64-bit word unpacks to what packs to it 
     REQUIRE(Claim::unpack(word).pack() == word);
   }
   CHECK(Claim::unpack(UINT64_MAX).pack() == UINT64_MAX);
-  CHECK(Claim::unpack(UINT64_MAX).ticket == kMaxTicket);
+  CHECK(Claim::unpack(UINT64_MAX).ticket == max_ticket);
 }
 
 TEST_CASE(

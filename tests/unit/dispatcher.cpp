@@ -225,7 +225,7 @@ TEST_CASE("a payload of its own memory is visited once it is claimed") {
   ++test.job->chunks;
   core.dispatcher.enqueue(std::move(chunk));
   core.dispatcher.refill(0);
-  CHECK(core.descriptors[1].payload_offset == ring::kOwnMemory);
+  CHECK(core.descriptors[1].payload_offset == ring::own_memory_offset);
   int visits = 0;
   const auto count = [&](Chunk&, std::uint32_t owner) {
     CHECK(owner == 1);

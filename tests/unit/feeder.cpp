@@ -159,10 +159,10 @@ TEST_CASE("without memory for a large payload the input ends with the system's e
 
 TEST_CASE("a chunk has no more items than the progress word can count") {
   TestMemory plain;
-  TestJob test({.items = Strings(std::size_t{ring::kMaxChunkItems} + 2)});
+  TestJob test({.items = Strings(std::size_t{ring::max_chunk_items} + 2)});
   Fed fed = feed(test.job, 0, SIZE_MAX, plain.memory);
-  CHECK(fed.pulled == ring::kMaxChunkItems);
-  CHECK(fed.chunk->end == ring::kMaxChunkItems);
+  CHECK(fed.pulled == ring::max_chunk_items);
+  CHECK(fed.chunk->end == ring::max_chunk_items);
   CHECK_FALSE(fed.ended);
   fed = feed(test.job, fed.pulled, SIZE_MAX, plain.memory);
   CHECK(fed.pulled == 2);

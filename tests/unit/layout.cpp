@@ -54,7 +54,7 @@ TEST_CASE("words of different writers lie in different cache lines") {
   CHECK(offsetof(ring::LaneHeader, progress) == 0);
   CHECK(offsetof(ring::LaneHeader, head) == 64);
   CHECK(offsetof(ring::LaneHeader, park) == 128);
-  CHECK(sizeof(ring::LaneHeader) <= ring::kLaneHeaderBytes);
+  CHECK(sizeof(ring::LaneHeader) <= ring::lane_header_bytes);
   CHECK(sizeof(ring::ScanHint) == 64);
 }
 
@@ -71,9 +71,9 @@ TEST_CASE("waiting word, stop words, descriptors and arena follow each other wit
     CHECK(offset_of(descriptors.data()) >= offset_of(stops.data() + stops.size()));
     CHECK(offset_of(descriptors.data()) % 64 == 0);
     CHECK(layout.arena_offset() >= offset_of(descriptors.data() + descriptors.size()));
-    CHECK(layout.arena_offset() % kPage == 0);
+    CHECK(layout.arena_offset() % page_size == 0);
     CHECK(layout.total() >= layout.arena_offset() + pool.task_memory);
-    CHECK(layout.total() % kPage == 0);
+    CHECK(layout.total() % page_size == 0);
   }
 }
 
@@ -85,14 +85,14 @@ TEST_CASE("the hint has a cache line of its own before the claim words") {
     CHECK(offset_of(&layout.hint(base)) == 0);
     CHECK(offset_of(claims.data()) == 64);
     CHECK(layout.total() >= offset_of(claims.data() + claims.size()));
-    CHECK(layout.total() % kPage == 0);
+    CHECK(layout.total() % page_size == 0);
   }
 }
 
 TEST_CASE("each lane is whole pages of its own: header, then ring") {
   for (const auto& pool : shapes()) {
     const LaneLayout layout(pool);
-    CHECK(layout.stride() % kPage == 0);
+    CHECK(layout.stride() % page_size == 0);
     CHECK(layout.offset(0) == 0);
     CHECK(layout.total() == pool.workers * layout.stride());
     for (std::uint32_t worker = 0; worker < pool.workers; ++worker) {
@@ -100,7 +100,7 @@ TEST_CASE("each lane is whole pages of its own: header, then ring") {
       const auto ring = layout.ring(lane);
       REQUIRE(offset_of(&layout.header(lane)) == worker * layout.stride());
       REQUIRE(ring.size() == pool.result_ring);
-      REQUIRE(offset_of(ring.data()) == worker * layout.stride() + kPage);
+      REQUIRE(offset_of(ring.data()) == worker * layout.stride() + page_size);
       REQUIRE(offset_of(ring.data() + ring.size()) <= (worker + 1) * layout.stride());
     }
   }

@@ -16,8 +16,8 @@ constexpr Phase phases[] = {Phase::idle,   Phase::claimed,   Phase::decode, Phas
 }  // namespace
 
 TEST_CASE("ticket, item and phase come back over the whole range of each") {
-  std::vector<std::uint64_t> tickets{0, 1, kProgressTicketMask - 1, kProgressTicketMask};
-  std::vector<std::uint32_t> items{0, 1, kMaxChunkItems - 1, kMaxChunkItems};
+  std::vector<std::uint64_t> tickets{0, 1, progress_ticket_mask - 1, progress_ticket_mask};
+  std::vector<std::uint32_t> items{0, 1, max_chunk_items - 1, max_chunk_items};
   for (int bit = 0; bit < 40; ++bit) tickets.push_back(std::uint64_t{1} << bit);
   for (int bit = 0; bit < 20; ++bit) items.push_back(std::uint32_t{1} << bit);
   ProgressWord word{};
