@@ -42,7 +42,7 @@ void die_by_signal() {
 }
 
 inline void dereference_null() {
-  int* volatile nowhere = nullptr;
+  volatile int* volatile nowhere = nullptr;
   *nowhere = 1;
 }
 
