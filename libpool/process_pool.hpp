@@ -53,7 +53,11 @@ class ProcessPool : public detail::PoolCalls<ProcessPool> {
  private:
   friend class detail::PoolCalls<ProcessPool>;
 
-  [[nodiscard]] detail::PoolCore& core() const noexcept { return *core_; }
+  [[nodiscard]] detail::PoolCore& core() const {
+    // None yet: this is a worker's copy of the pool that it works for.
+    if (core_ == nullptr) throw PoolError("the pool belongs to another process");
+    return *core_;
+  }
   [[nodiscard]] std::size_t lookahead() const noexcept { return lookahead_; }
 
   template <class F, class Source>

@@ -3,6 +3,7 @@
 /// Runs in the parent.
 #include <libpool/thread_pool.hpp>
 
+#include <new>
 #include <utility>
 
 #include <libpool/detail/thread_core.hpp>
@@ -18,7 +19,7 @@ ThreadPool::ThreadPool(std::size_t workers, PoolOptions options) {
 ThreadPool::~ThreadPool() {
   if (!core_->in_own_process()) {
     // A forked copy has none of the threads, and locks in any state: it is left as it is.
-    static_cast<void>(new std::shared_ptr<detail::ThreadCore>(std::move(core_)));
+    static_cast<void>(new (std::nothrow) std::shared_ptr<detail::ThreadCore>(std::move(core_)));
     return;
   }
   core_->terminate();

@@ -189,8 +189,8 @@ struct ExceptionState<PoolBroken> {
 template <class E>
 class LIBPOOL_EXPORT Remote : public E, public RemoteOrigin {
  public:
-  Remote(E error, RemoteRecord record)
-      : E(std::move(error)),
+  Remote(const E& error, RemoteRecord record)
+      : E(error),
         RemoteOrigin(record.pid, std::move(record.type_name), record.index),
         what_(std::make_shared<const std::string>(std::move(record.what))) {}
 

@@ -14,6 +14,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <libpool/codec/codec.hpp>
@@ -102,8 +103,8 @@ void run_item(typename TaskCall<F, Received>::Callee f, ChunkContext& context) {
     }
     context.begin_run();
     using Result = typename TaskCall<F, Received>::Result;
-    if constexpr (std::is_void_v<Result>) {
-      std::invoke(f, argument.give()...);
+    if constexpr (std::is_void_v<Result> || std::is_same_v<std::decay_t<Result>, std::monostate>) {
+      static_cast<void>(std::invoke(f, argument.give()...));
       (void)context.result();
     } else {
       const Result result = std::invoke(f, argument.give()...);

@@ -235,9 +235,7 @@ class PoolCalls {
 
  private:
   [[nodiscard]] Derived& derived() noexcept { return static_cast<Derived&>(*this); }
-  [[nodiscard]] PoolCore& core() const noexcept {
-    return static_cast<const Derived&>(*this).core();
-  }
+  [[nodiscard]] PoolCore& core() const { return static_cast<const Derived&>(*this).core(); }
   [[nodiscard]] PoolCore& checked_core() const {
     core().check_process();
     return core();

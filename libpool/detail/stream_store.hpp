@@ -152,11 +152,13 @@ class StreamStore : public Batch {
 
   /// Called with the lock, when no item can be taken.
   [[nodiscard]] Taken take_end(std::exception_ptr& error) {
-    if (abandoned()) {
+    const bool all_taken = input_ended() && taken_ == pulled();
+    // A pool that ends later takes nothing back from a range that was at its end.
+    if (!all_taken && abandoned()) {
       error = overruling_error_;
       return Taken::error;
     }
-    if (!input_ended() || taken_ != pulled()) return Taken::nothing_yet;
+    if (!all_taken) return Taken::nothing_yet;
     if (input_error_ && !std::exchange(input_error_given_, true)) {
       error = input_error_;
       return Taken::error;

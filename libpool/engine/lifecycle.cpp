@@ -21,6 +21,7 @@ std::shared_ptr<ProcessCore> ProcessCore::start(std::size_t workers, const PoolO
 }
 
 void end_pool(std::shared_ptr<ProcessCore> core) noexcept {
+  if (core == nullptr) return;  // a worker's copy of the pool, as it was in its constructor
   try {
     core->check_process();
   } catch (const PoolError&) {
@@ -201,8 +202,10 @@ void Engine::terminate() {
     const Lock lock(mutex_);
     if (stage_ == Stage::terminated) return;
     stage_ = Stage::terminated;
-    supervisor_.kill_all();
     jobs = all_jobs();
+    // Before the kill: what it does to running items must not be taken for their outcome.
+    for (const auto& job : jobs) job->abandoned = true;
+    supervisor_.kill_all();
   }
   abandon(jobs, std::make_exception_ptr(PoolTerminated()), true);
 }

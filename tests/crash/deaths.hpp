@@ -46,12 +46,18 @@ inline void dereference_null() {
   *nowhere = 1;
 }
 
-inline int recurse(int depth) {
-  volatile char frame[4096] = {};
-  frame[depth % 4096] = static_cast<char>(depth);
-  return depth == -1 ? 0 : recurse(depth + 1) + frame[0];
+inline volatile bool deep_enough = false;  ///< for ever; no compiler knows
+
+[[gnu::noinline]] inline int recurse(const volatile char* outer) {
+  volatile char frame[4096];
+  frame[0] = outer[0];
+  if (deep_enough) return 0;
+  return recurse(frame) + frame[0];
 }
-inline void overflow_stack() { static_cast<void>(recurse(0)); }
+inline void overflow_stack() {
+  const volatile char first = 1;
+  static_cast<void>(recurse(&first));
+}
 
 /// As `std::terminate`, without a line on the standard error.
 inline void terminate_quietly() {

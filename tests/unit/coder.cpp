@@ -75,7 +75,7 @@ TEST_CASE_TEMPLATE("a count beyond the payload reserves nothing", T, std::string
                    std::unordered_set<int>, std::unordered_map<int, int>,
                    std::vector<std::vector<std::vector<int>>>) {
   constexpr auto most = std::numeric_limits<std::uint64_t>::max();
-  constexpr std::size_t enough_for_the_error = 4096;
+  constexpr std::size_t enough_for_the_error = 16 << 10;
   for (const std::uint64_t count :
        {std::uint64_t{1000}, std::uint64_t{1} << 32, std::uint64_t{1} << 61, most / 8, most / 4 + 1,
         most - 7, most}) {

@@ -296,7 +296,7 @@ TEST_CASE("handles and ranges outlive their pool") {
   REQUIRE(range.next() == 0);
   REQUIRE(range.next() == 1);
   REQUIRE(range.next() == 4);
-  REQUIRE(range.next() == std::nullopt);
+  REQUIRE(range.next() == std::nullopt);  // and so again, whatever becomes of the pool
   Gate gate;
   auto undone = pool->apply_async([&] { gate.open.wait(false, std::memory_order_acquire); });
   auto never = pool->map_async(square, std::vector<int>(1000));
