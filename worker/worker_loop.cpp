@@ -7,6 +7,7 @@
 #include <cxxabi.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -164,7 +165,9 @@ memory::Mapping WorkerLoop::receive_own_memory(const ring::TaskDescriptor& task)
     int fd = -1;
     const auto received =
         detail::receive_message(start_.socket, &message, sizeof message, {&fd, 1});
-    if (received.bytes == 0) ::_exit(failed_start_status);  // the parent is gone
+    const bool nothing_yet = received.bytes < 0 && (errno == EAGAIN || errno == EINTR);
+    // The parent is gone, or a task has closed the socket.
+    if (received.bytes <= 0 && !nothing_yet) ::_exit(failed_start_status);
     const detail::FileDescriptor owner(fd);
     if (received.bytes != sizeof message || message.ticket != task.ticket || fd < 0) continue;
     return memory::map(fd, 0, static_cast<std::size_t>(message.size), memory::Access::read_only);

@@ -172,8 +172,9 @@ void Engine::break_pool(Lock& lock) {
   broken_ = std::make_exception_ptr(PoolBroken(
       "the pool is broken: its workers cannot be started: " + text_of(supervisor_.broken()),
       supervisor_.broken()));
-  supervisor_.kill_all();
   const Jobs jobs = all_jobs();
+  for (const auto& job : jobs) job->abandoned = true;
+  supervisor_.kill_all();
   const std::exception_ptr reason = broken_;
   lock.unlock();
   abandon(jobs, reason, false);

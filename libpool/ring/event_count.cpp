@@ -2,11 +2,21 @@
 /// parent; see the header.
 #include <libpool/ring/event_count.hpp>
 
+#include <unistd.h>
+
+#include <cerrno>
+
 #include <libpool/detail/system.hpp>
 
 namespace libpool::ring {
 
 using detail::system_calls;
+
+namespace {
+
+constexpr int lost_doorbell_status = 72;
+
+}  // namespace
 
 static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t) &&
               std::atomic<std::uint32_t>::is_always_lock_free);
@@ -43,7 +53,11 @@ void Doorbell::ring() noexcept {
   if (sleep == 0 || sleep == rung_) return;
   rung_ = sleep;
   const char byte = 1;
-  detail::retry_interrupted([&] { return system_calls.write(write_end_, &byte, 1); });
+  const auto written =
+      detail::retry_interrupted([&] { return system_calls.write(write_end_, &byte, 1); });
+  // A task has closed our end of the pipe. What has been published is safe, but nobody would hear
+  // of it; the notice of this death is heard.
+  if (written < 0 && errno != EAGAIN) ::_exit(lost_doorbell_status);
 }
 
 }  // namespace libpool::ring
