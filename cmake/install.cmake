@@ -11,6 +11,8 @@ file(GLOB libpool_public_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/libpool
 install(FILES ${libpool_public_headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libpool)
 install(DIRECTORY libpool/detail libpool/codec DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libpool
   FILES_MATCHING PATTERN *.hpp)
+# The one inner header that the typed calls need: the arithmetic of chunk sizes.
+install(FILES libpool/submit/chunker.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libpool/submit)
 
 configure_package_config_file(cmake/libpool-config.cmake.in libpool-config.cmake
   INSTALL_DESTINATION ${libpool_config_dir})
