@@ -61,13 +61,15 @@ void run_cell() {
 
 template <std::size_t... Cells>
 int register_cells(std::index_sequence<Cells...>) {
-  (register_cell(run_cell<Cells>, __FILE__,
-                 "a death costs the item that it happened in, and nothing else ",
-                 std::string(calls[Cells / deaths.size() / phases.size()].name) + " / " +
-                     phases[Cells / deaths.size() % phases.size()].name + " / " +
-                     deaths[Cells % deaths.size()].name),
-   ...);
-  return 0;
+  // No fold expression: Clang folds at most 256 operands.
+  const int cells[] = {
+      (register_cell(run_cell<Cells>, __FILE__,
+                     "a death costs the item that it happened in, and nothing else ",
+                     std::string(calls[Cells / deaths.size() / phases.size()].name) + " / " +
+                         phases[Cells / deaths.size() % phases.size()].name + " / " +
+                         deaths[Cells % deaths.size()].name),
+       0)...};
+  return static_cast<int>(std::size(cells));
 }
 
 [[maybe_unused]] const int registered =

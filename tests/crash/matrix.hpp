@@ -131,7 +131,8 @@ inline Seen by_try_map(Pool& pool, const Items& items) {
 template <class Range>
 Seen by_range(Range range, std::size_t items) {
   Seen seen(items);
-  for (bool more = true; more;) {
+  bool more = true;
+  while (more) {
     seen.collect([&] {
       const auto result = range.next();
       more = result.has_value();

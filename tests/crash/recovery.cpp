@@ -179,6 +179,16 @@ TEST_CASE("a poison item uses up its own retries and never those of its neighbou
   }
 }
 
+TEST_CASE("poison items side by side each use their own retries") {
+  ProcessPool pool(1);
+  oracle::Fresh fresh;
+  oracle::page.words[8] = 1;
+  for (auto& outcome : pool.try_map(die_if_multiple, numbers(5), {.chunksize = 5, .retries = 2})) {
+    CHECK_THROWS_AS(outcome.value(), WorkerCrashed);
+  }
+  CHECK(oracle::executed(5, 3) == 5);
+}
+
 TEST_CASE("retries are for crashes, not for exceptions") {
   ProcessPool pool(1);
   oracle::Fresh fresh;

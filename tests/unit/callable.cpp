@@ -11,7 +11,7 @@ using namespace libpool::detail;
 
 namespace {
 
-int plain(int, std::string) { return 0; }
+[[maybe_unused]] int plain(int, std::string) { return 0; }  // used as a type only
 struct Constant {
   double operator()(const std::vector<int>&) const noexcept { return 0; }
 };
