@@ -27,7 +27,7 @@ std::vector<R> fill(std::size_t expected, std::size_t count, Make make) {
 }  // namespace
 
 TEST_CASE("results come in the order of their indices, for every guess of their number") {
-  for (const std::size_t expected : {0, 1, 7, 5000, 6000}) {
+  for (const std::size_t expected : {0U, 1U, 7U, 5000U, 6000U}) {
     const auto numbers =
         fill<int>(expected, 5000, [](std::size_t i) { return static_cast<int>(i); });
     REQUIRE(numbers.size() == 5000);

@@ -17,8 +17,7 @@ using namespace libpool::detail;
 
 namespace {
 
-const auto any = [](const auto&... values) { return sizeof...(values); };
-using Any = decltype(any);
+using Any = decltype([](const auto&... values) { return sizeof...(values); });
 
 /// All elements, as the first argument of each.
 template <class Source>
