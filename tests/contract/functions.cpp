@@ -111,7 +111,7 @@ BOTH_POOLS("an overloaded function object is called by the element's type") {
 
 BOTH_POOLS("a lambda that captures trivially copyable values is called with them") {
   Pool pool(2);
-  const int factor = 3;
+  int factor = 3;
   const double offset = 0.5;
   const auto scaled = pool.map([factor, offset](int x) { return x * factor + offset; }, numbers(3));
   CHECK(scaled == std::vector<double>{0.5, 3.5, 6.5});
