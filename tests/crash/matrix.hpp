@@ -42,7 +42,7 @@ struct Argument {
   Order order;
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive & order;
+    archive& order;
     if constexpr (Archive::is_loading::value) {
       oracle::count_execution(order.item);
       order.obey(Moment::decoding);
@@ -61,7 +61,7 @@ class Result {
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
     if constexpr (Archive::is_saving::value) order_.obey(Moment::encoding);
-    archive & order_;
+    archive& order_;
   }
 
  private:
@@ -180,10 +180,7 @@ inline void check_blame(const Call& call, const Seen& seen, int bad, const Death
   REQUIRE(seen.errors == 1);
   CHECK(seen.crash->index() == (call.index_is_zero ? 0U : static_cast<std::size_t>(bad)));
   CHECK(seen.crash->pid() == oracle::page.words[dying_pid]);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  // A sanitizer reports such a signal and leaves with a status of its own.
-  if (death.sanitizers_interfere && seen.crash->exit_status()) return;
-#endif
+  if (oracle::sanitized && death.sanitizers_interfere && seen.crash->exit_status()) return;
   CHECK(seen.crash->signal() == death.signal);
   CHECK(seen.crash->exit_status() == death.exit_status);
 }
