@@ -60,7 +60,7 @@ bool is_a(const std::exception& error) {
   return dynamic_cast<const E*>(&error) != nullptr;
 }
 #define ROW(type, task) \
-  Row { #type, task, is_a < type> }
+  Row { #type, task, is_a<type> }
 
 const Row standard_exceptions[] = {
     ROW(std::logic_error, throw_with_text<std::logic_error>),

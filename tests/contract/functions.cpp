@@ -31,7 +31,7 @@ class Serialized {
   int operator()(int i) const { return table_.at(static_cast<std::size_t>(i)); }
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive& table_;
+    archive & table_;
   }
 
  private:
@@ -44,7 +44,7 @@ struct Weighed {
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
     ++oracle::page.words[Archive::is_saving::value ? 0 : 1];
-    archive& weight;
+    archive & weight;
   }
 };
 int weigh(const Weighed& weighed, int x) { return weighed.weight * x; }

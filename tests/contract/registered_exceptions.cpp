@@ -22,7 +22,7 @@ struct WithMembers : std::exception {
   [[nodiscard]] const char* what() const noexcept override { return text.c_str(); }
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive& code& text;
+    archive & code & text;
   }
   int code = 0;
   std::string text;

@@ -24,7 +24,7 @@ class WithMember {
   WithMember() = default;
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive& number_& text_;
+    archive & number_ & text_;
   }
   int number_ = 0;
   std::string text_;
@@ -37,7 +37,7 @@ struct WithFree {
 };
 template <class Archive>
 void serialize(Archive& archive, WithFree& value, unsigned) {
-  archive& value.x& value.y;
+  archive & value.x & value.y;
 }
 
 /// Its `save` and `load` differ.
@@ -69,7 +69,7 @@ struct Versioned {
   unsigned seen = 0;
   template <class Archive>
   void serialize(Archive& archive, unsigned version) {
-    archive& x;
+    archive & x;
     if (Archive::is_loading::value) seen = version;
   }
 };
@@ -122,7 +122,7 @@ struct Shape {
   [[nodiscard]] virtual double area() const = 0;
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive& name;
+    archive & name;
   }
   std::string name = "shape";
 };

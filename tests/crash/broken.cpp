@@ -229,7 +229,7 @@ TEST_CASE("a pool that cannot open descriptors fails in its constructor and leak
   const int status = oracle::exit_of_child([] {
     ProcessPool first(1);
     for (rlim_t limit = 3; limit < 64; ++limit) {
-      const struct rlimit few { limit, 1024 };
+      const struct rlimit few{limit, 1024};
       ::setrlimit(RLIMIT_NOFILE, &few);
       try {
         ProcessPool pool(2);

@@ -77,7 +77,7 @@ inline void stop() {
 }
 
 #define CRASH_BY_SIGNAL(signal) \
-  Death { #signal, die_by_signal < signal>, signal, std::nullopt, true, false }
+  Death { #signal, die_by_signal<signal>, signal, std::nullopt, true, false }
 
 /// All the ways. A stopped worker needs somebody outside who kills it: see `Executioner`.
 inline const std::array deaths{

@@ -42,7 +42,7 @@ struct Argument {
   Order order;
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive& order;
+    archive & order;
     if constexpr (Archive::is_loading::value) {
       oracle::count_execution(order.item);
       order.obey(Moment::decoding);
@@ -61,7 +61,7 @@ class Result {
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
     if constexpr (Archive::is_saving::value) order_.obey(Moment::encoding);
-    archive& order_;
+    archive & order_;
   }
 
  private:

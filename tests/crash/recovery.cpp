@@ -40,7 +40,7 @@ struct HalfWay {
   std::vector<char> head;
   template <class Archive>
   void serialize(Archive& archive, unsigned) {
-    archive& head;
+    archive & head;
     if (Archive::is_saving::value && ::getpid() != host) ::_exit(6);
   }
 };
@@ -280,7 +280,7 @@ TEST_CASE("a finished result is kept though its worker dies right after it") {
 TEST_CASE("a core limit keeps workers from dumping core") {
   ProcessPool pool(1);
   CHECK(pool.apply([] {
-    struct rlimit limit {};
+    struct rlimit limit{};
     ::getrlimit(RLIMIT_CORE, &limit);
     return limit.rlim_cur;
   }) == 0);
