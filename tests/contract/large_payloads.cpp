@@ -62,8 +62,7 @@ TEST_CASE("a large payload does not stay in the parent after its call") {
   const std::size_t before = oracle::resident_bytes();
   CHECK(pool.apply(checked_size, pattern(300 * mega)) == 300 * mega);
   CHECK(pool.apply(pattern, 300 * mega).size() == 300 * mega);
-  // A sanitizer keeps freed memory in quarantine.
-  if (!oracle::sanitized) CHECK(oracle::resident_bytes() < before + 100 * mega);
+  CHECK(oracle::resident_bytes() < before + 100 * mega);
 }
 
 TEST_CASE("a worker that dies of a large argument harms nothing") {
@@ -94,8 +93,7 @@ TEST_CASE("a series of large payloads stays within bounded memory") {
     CHECK(size == 64 * mega);
     most = std::max(most, oracle::resident_bytes());
   }
-  // A sanitizer keeps freed memory in quarantine.
-  if (!oracle::sanitized) CHECK(most < before + 600 * mega);
+  CHECK(most < before + 600 * mega);
 }
 
 TEST_CASE("a result beyond max_result_size is a SerializationError of its item") {
