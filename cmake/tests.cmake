@@ -56,15 +56,3 @@ if(NOT CMAKE_CXX_FLAGS MATCHES -fsanitize)
   include(cmake/headers_alone.cmake)
   include(cmake/package_tests.cmake)
 endif()
-
-# Under AddressSanitizer these wait for work of their own:
-# unit_batch: its fake core and its batches hold each other, which LeakSanitizer reports.
-# contract_laziness: bounds the memory of the process, most of which is the sanitizer's quarantine there.
-# crash_broken: a process without descriptors cannot look up the classes that UBSan asks for.
-if(CMAKE_CXX_FLAGS MATCHES address)
-  foreach(name unit_batch contract_laziness crash_broken)
-    if(TEST ${name})
-      set_tests_properties(${name} PROPERTIES DISABLED ON)
-    endif()
-  endforeach()
-endif()

@@ -12,7 +12,6 @@
 #include <libpool/errors.hpp>
 
 namespace libpool::detail {
-namespace {}  // namespace
 
 ThreadCore::ThreadCore(std::size_t workers, PoolOptions options)
     : process_(process_identity()),
@@ -202,8 +201,8 @@ bool ThreadCore::cancel(Batch& batch) {
   if (batch.terms().feeding == Feeding::at_submit) {
     if (!batch.claim_start() || !batch.abandon(reason, false)) return false;
     // Its chunk stays in the queue, and whoever takes it sees that its start was claimed.
-    counts_.cancelled.fetch_add(1);
     counts_.queued.fetch_sub(1);
+    counts_.cancelled.fetch_add(1);
     return true;
   }
   if (!batch.abandon(reason, false)) return false;
@@ -231,24 +230,25 @@ void ThreadCore::forget_queued(const ThreadChunk& chunk) noexcept {
   counts_.cancelled.fetch_add(chunk.size());
 }
 
-/// Drops the queue and abandons every batch. The flag that says why has been set.
-void ThreadCore::end_all(const std::exception_ptr& reason, bool at_once) {
+/// Drops the queue and abandons every batch; returns without the lock. The caller set the flag that
+/// says why under the same lock: feeding drops chunks from then on, and a job whose last chunk was
+/// dropped before its batch is on the list here would leave, and its waiters wait for ever.
+void ThreadCore::end_all(std::unique_lock<std::mutex> lock, const std::exception_ptr& reason,
+                         bool at_once) {
   std::deque<ThreadChunk> dropped;
   std::vector<std::shared_ptr<ThreadJob>> jobs;
-  {
-    std::lock_guard lock(mutex_);
-    ++ending_;
-    dropped.swap(queue_);
-    for (const auto& [batch, job] : jobs_) jobs.push_back(job);
-    work_.notify_all();
-    pause_.notify_all();
-    deadlines_.notify_all();
-  }
+  ++ending_;
+  dropped.swap(queue_);
+  for (const auto& [batch, job] : jobs_) jobs.push_back(job);
+  work_.notify_all();
+  pause_.notify_all();
+  deadlines_.notify_all();
+  lock.unlock();
   for (const auto& chunk : dropped) forget_queued(chunk);
   for (const auto& job : jobs) job->batch().abandon(reason, at_once);
   for (const auto& chunk : dropped) finish_chunk(*chunk.job);
   for (const auto& job : jobs) room_appeared(job->batch());  // feeding that was parked must end
-  std::lock_guard lock(mutex_);
+  lock.lock();
   --ending_;
   room_.notify_all();
   over_.notify_all();
@@ -265,12 +265,10 @@ void ThreadCore::close() {
 }
 
 void ThreadCore::terminate() {
-  {
-    std::lock_guard lock(mutex_);
-    closed_ = true;
-    if (std::exchange(terminated_, true)) return;
-  }
-  end_all(std::make_exception_ptr(PoolTerminated()), true);
+  std::unique_lock lock(mutex_);
+  closed_ = true;
+  if (std::exchange(terminated_, true)) return;
+  end_all(std::move(lock), std::make_exception_ptr(PoolTerminated()), true);
 }
 
 void ThreadCore::join() {
@@ -287,16 +285,18 @@ void ThreadCore::join() {
 
 PoolStats ThreadCore::stats() {
   PoolStats stats;
-  stats.submitted = counts_.submitted.load();
+  // What became of items before how many there were, and lost workers before those that were
+  // started: no total is then smaller than its parts.
   stats.succeeded = counts_.succeeded.load();
   stats.failed = counts_.failed.load();
   stats.timed_out = counts_.timed_out.load();
   stats.cancelled = counts_.cancelled.load();
-  stats.workers_spawned = counts_.spawned.load();
-  stats.workers_lost = counts_.lost.load();
-  stats.queued = counts_.queued.load();
   stats.running = counts_.running.load();
+  stats.queued = counts_.queued.load();
+  stats.submitted = counts_.submitted.load();
+  stats.workers_lost = counts_.lost.load();
   std::lock_guard lock(mutex_);
+  stats.workers_spawned = counts_.spawned.load();
   for (const auto& worker : workers_) {
     if (!worker) continue;
     stats.workers.push_back({worker->id.load(), worker->tasks_done.load(),

@@ -69,7 +69,7 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   void finish_feeding(ThreadJob& job);
   void finish_chunk(ThreadJob& job);
   [[nodiscard]] Finished release_if_over(ThreadJob& job);
-  void end_all(const std::exception_ptr& reason, bool at_once);
+  void end_all(std::unique_lock<std::mutex> lock, const std::exception_ptr& reason, bool at_once);
   void forget_queued(const ThreadChunk& chunk) noexcept;
 
   // -- workers (thread_workers.cpp) --------------------------------------------------------------
@@ -82,8 +82,7 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   void stop_workers();
   [[nodiscard]] bool workers_end() const noexcept { return stopping_ || terminated_ || broken_; }
 
-  // -- timeouts (thread_timeouts.cpp)
-  // --------------------------------------------------------------
+  // -- timeouts (thread_timeouts.cpp) ------------------------------------------------------------
   void expect(Clock::time_point deadline) noexcept override;
   void keep_time();
   [[nodiscard]] std::optional<Clock::time_point> take_away_overdue(

@@ -24,9 +24,10 @@ bool ThreadRun::finish_timed() noexcept {
 }
 
 void ThreadRun::count(std::size_t succeeded, std::size_t failed) noexcept {
+  // In this order an item that `stats` sees ended it does not see running.
+  counts_.running.fetch_sub(succeeded + failed);
   if (succeeded != 0) counts_.succeeded.fetch_add(succeeded);
   if (failed != 0) counts_.failed.fetch_add(failed);
-  counts_.running.fetch_sub(succeeded + failed);
   worker_.tasks_done.fetch_add(succeeded + failed);
 }
 
@@ -43,8 +44,8 @@ void ThreadRun::settle(std::size_t items) noexcept {
   const std::size_t dropped = items - ended - counted_;
   if (ended != 0) count(succeeded_, failed_);
   if (dropped != 0) {
-    counts_.cancelled.fetch_add(dropped);
     counts_.running.fetch_sub(dropped);
+    counts_.cancelled.fetch_add(dropped);
   }
   // Last: it may wake somebody who looks at the counts.
   if (ended != 0) batch_.settled(ended);

@@ -117,10 +117,8 @@ void ThreadCore::start_missing(std::unique_lock<std::mutex>& lock, Clock::time_p
       }
       broken_ = std::make_exception_ptr(
           PoolBroken("libpool: no more threads can be started", std::current_exception()));
-      const auto broken = broken_;
-      lock.unlock();
-      end_all(broken, false);
-      lock.lock();
+      end_all(std::move(lock), std::exception_ptr(broken_), false);
+      lock = std::unique_lock(mutex_);
       return;
     }
   }

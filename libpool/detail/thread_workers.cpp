@@ -11,7 +11,6 @@
 #include <libpool/errors.hpp>
 
 namespace libpool::detail {
-namespace {}  // namespace
 
 void ThreadCore::start() {
   try {
@@ -29,6 +28,7 @@ void ThreadCore::start_worker(std::size_t index) {
   auto worker = std::make_shared<ThreadWorker>(index);
   worker->thread = std::jthread([this, worker] { work(worker); });
   workers_[index] = std::move(worker);
+  counts_.spawned.fetch_add(1);
 }
 
 void ThreadCore::work(const std::shared_ptr<ThreadWorker>& self) {
@@ -57,7 +57,6 @@ void ThreadCore::work(const std::shared_ptr<ThreadWorker>& self) {
 /// Runs the initializer until it succeeds; false if the pool ends meanwhile, or is broken by this.
 bool ThreadCore::initialize() {
   while (true) {
-    counts_.spawned.fetch_add(1);
     std::exception_ptr error;
     try {
       // A copy, as a process would have: threads must not share the state of a mutable function
@@ -77,12 +76,11 @@ bool ThreadCore::initialize() {
     if (!retry_at) {
       broken_ = std::make_exception_ptr(
           PoolBroken("libpool: the workers' initializer keeps failing", error));
-      const auto broken = broken_;
-      lock.unlock();
-      end_all(broken, false);
+      end_all(std::move(lock), std::exception_ptr(broken_), false);
       return false;
     }
     if (pause_.wait_until(lock, *retry_at, [this] { return workers_end(); })) return false;
+    counts_.spawned.fetch_add(1);  // as a process pool would, though the thread is the same
   }
 }
 
@@ -149,6 +147,7 @@ bool ThreadCore::replace(const std::shared_ptr<ThreadWorker>& self) {
   // It waits for the lock before it looks for its predecessor.
   successor->predecessor = std::move(self->thread);
   workers_[self->index] = std::move(successor);
+  counts_.spawned.fetch_add(1);
   return true;
 }
 

@@ -180,10 +180,7 @@ inline void check_blame(const Call& call, const Seen& seen, int bad, const Death
   REQUIRE(seen.errors == 1);
   CHECK(seen.crash->index() == (call.index_is_zero ? 0U : static_cast<std::size_t>(bad)));
   CHECK(seen.crash->pid() == oracle::page.words[dying_pid]);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  // A sanitizer reports such a signal and leaves with a status of its own.
-  if (death.sanitizers_interfere && seen.crash->exit_status()) return;
-#endif
+  if (oracle::sanitized && death.sanitizers_interfere && seen.crash->exit_status()) return;
   CHECK(seen.crash->signal() == death.signal);
   CHECK(seen.crash->exit_status() == death.exit_status);
 }

@@ -64,6 +64,10 @@ struct Attached {
         store(std::make_shared<Store>(std::forward<Arguments>(arguments)...)) {
     store->attach(core);
   }
+  Attached(const Attached&) = delete;
+  Attached& operator=(const Attached&) = delete;
+  /// A callback that was never run holds its batch, which holds the core that keeps the callback.
+  ~Attached() { core->callbacks.clear(); }
   Store* operator->() const { return store.get(); }
 
   /// Pulls as many items as the batch wants next; returns how many that were.

@@ -28,7 +28,24 @@
 
 #include <tests/support/eventually.hpp>
 
+// GCC says it by a macro, Clang by a feature.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ORACLE_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define ORACLE_SANITIZED 1
+#endif
+#endif
+
 namespace oracle {
+
+/// A sanitizer reports some signals and leaves with a status of its own, needs address space
+/// without limit, and makes everything larger.
+#ifdef ORACLE_SANITIZED
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
 
 /// Lies in a MAP_SHARED page; zero at first.
 struct Page {
