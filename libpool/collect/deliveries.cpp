@@ -73,6 +73,7 @@ void Deliveries::count(Tally& tally) const noexcept {
   tally.failed += tally_.failed;
   tally.crashed += tally_.crashed;
   tally.timed_out += tally_.timed_out;
+  for (const Share& share : jobs_) share.job->counted += share.items;
 }
 
 std::vector<std::shared_ptr<submit::Job>> Deliveries::account(Tally& tally) {

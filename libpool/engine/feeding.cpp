@@ -71,6 +71,7 @@ void Engine::take_in(const std::shared_ptr<Job>& job, submit::Fed fed, Lock& loc
   job->pulled += fed.pulled;
   submitted_ += fed.pulled;
   tally_.failed += fed.failed;
+  job->counted += fed.failed;
   if (fed.chunk != nullptr && !job->abandoned) {
     ++job->chunks;
     const bool timed = batch.terms().timeout.count() != 0;

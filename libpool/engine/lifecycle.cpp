@@ -96,7 +96,8 @@ void Engine::forget_if_over(const std::shared_ptr<Job>& job) noexcept {
   if (!job->over()) return;
   const auto found = jobs_.find(job->batch.get());
   if (found == jobs_.end() || found->second != job) return;
-  cancelled_ += job->pulled - job->settled;
+  // Not what is settled: another thread may be handing counted outcomes to the batch just now.
+  cancelled_ += job->pulled - job->counted;
   if (job->batch->terms().feeding != Feeding::by_caller) --unattended_;
   jobs_.erase(found);
 }

@@ -32,7 +32,8 @@ struct Job {
   std::size_t chunks = 0;   ///< encoded and not yet settled as a whole
   std::size_t waiting = 0;  ///< of those, not yet published
   std::size_t pulled = 0;   ///< items
-  std::size_t settled = 0;  ///< items whose outcome has been handed to the batch
+  std::size_t counted = 0;  ///< items whose outcome is in the pool's counts
+  std::size_t settled = 0;  ///< of those, the ones whose outcome has been handed to the batch
   bool input_ended = false;
   bool feeding = false;     ///< a thread pulls its input now
   bool feed_again = false;  ///< room appeared meanwhile

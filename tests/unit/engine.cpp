@@ -8,6 +8,7 @@
 
 #include <fstream>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <string>
 #include <system_error>
@@ -168,6 +169,43 @@ TEST_CASE("statistics count what became of each item") {
   CHECK(stats.workers_lost == 1);
   CHECK(stats.queued == 0);
   CHECK(stats.running == 0);
+}
+
+namespace {
+
+/// Its decoding in the parent cancels the batch that it is a result of.
+struct Cancelling {
+  static inline const pid_t host = ::getpid();
+  static inline std::optional<AsyncResult<std::vector<Cancelling>>> batch;
+  int number = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive & number;
+    if (Archive::is_loading::value && ::getpid() == host) (void)batch->cancel();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("an item whose batch is cancelled while its result is decoded is counted once") {
+  ProcessPool pool(1);
+  oracle::Fresh fresh;
+  Cancelling::batch = pool.map_async(
+      [](int number) {
+        oracle::pass_gate();
+        return Cancelling{number};
+      },
+      numbers(10), {.chunksize = 10});
+  oracle::Fresh::open_gate();
+  CHECK_THROWS_AS(Cancelling::batch->get(), TaskCancelled);
+  Cancelling::batch.reset();
+  pool.close();
+  pool.join();
+  const PoolStats stats = pool.stats();
+  CHECK(stats.submitted == 10);
+  CHECK(stats.succeeded > 0);
+  CHECK(stats.succeeded + stats.cancelled == 10);
 }
 
 TEST_CASE("a pool that is terminated while workers hold chunks leaves nothing behind") {
