@@ -53,6 +53,8 @@ if(NOT CMAKE_CXX_FLAGS MATCHES -fsanitize)
   else()
     message(STATUS "The protocol's model is not checked: spin is not installed")
   endif()
+  # Under a sanitizer, crashes end otherwise than the storm expects.
+  include(cmake/stress_tests.cmake)
   include(cmake/headers_alone.cmake)
   include(cmake/package_tests.cmake)
 endif()

@@ -1,0 +1,6 @@
+# The kill storm: a program that the script `dev` also runs for longer.
+add_executable(storm
+  ${PROJECT_SOURCE_DIR}/tests/stress/storm.cpp ${PROJECT_SOURCE_DIR}/tests/support/footprint.cpp)
+target_link_libraries(storm PRIVATE libpool libpool_warnings)
+target_compile_options(storm PRIVATE ${LIBPOOL_TEST_FLAGS})
+contained_test(stress_storm SECONDS 300 COMMAND $<TARGET_FILE:storm> 20)
