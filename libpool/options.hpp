@@ -45,8 +45,9 @@ struct PoolOptions {
   /// it is needed. 64 MiB hold a few hundred typical chunks.
   std::size_t task_memory = std::size_t{64} << 20;
 
-  /// Bytes of each worker's result ring; rounded up to a power of two, at least 4 KiB. Results
-  /// larger than it are streamed through it. 64 KiB stay in a CPU's second-level cache.
+  /// Bytes of each worker's result ring; rounded up to a power of two, at least 4 KiB and at most
+  /// 1 GiB. Results larger than it are streamed through it. 64 KiB stay in a CPU's second-level
+  /// cache.
   std::size_t result_ring = std::size_t{64} << 10;
 
   /// Largest single result in bytes; a larger one becomes a `SerializationError` of its item.

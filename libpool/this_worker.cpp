@@ -5,15 +5,16 @@
 
 #include <atomic>
 
+#include <libpool/ring/progress_word.hpp>
+
 namespace libpool {
 namespace detail {
 namespace {
 
 thread_local WorkerPlace place_of_thread;
 
-// A task's own thread reads what it wrote; other threads of it only need some value.
 constinit std::atomic<std::size_t> process_worker{WorkerPlace::none};
-constinit std::atomic<std::size_t> process_task{WorkerPlace::none};
+constinit ring::TaskIndex process_task;
 
 std::optional<std::size_t> known(std::size_t number) noexcept {
   if (number == WorkerPlace::none) return std::nullopt;
@@ -27,10 +28,10 @@ WorkerPlace& thread_place() noexcept { return place_of_thread; }
 void become_process_worker(std::size_t index) noexcept {
   place_of_thread = {};
   process_worker.store(index);
-  process_task.store(WorkerPlace::none);
+  process_task.set(ring::TaskIndex::none);
 }
 
-void set_process_task(std::size_t task) noexcept { process_task.store(task); }
+ring::TaskIndex& process_task_index() noexcept { return process_task; }
 
 }  // namespace detail
 
@@ -43,7 +44,7 @@ std::optional<std::size_t> this_worker::index() noexcept {
 std::optional<std::size_t> this_worker::task_index() noexcept {
   const auto& place = detail::place_of_thread;
   if (place.worker != detail::WorkerPlace::none) return detail::known(place.task);
-  return detail::known(detail::process_task.load());
+  return detail::known(detail::process_task.get());
 }
 
 }  // namespace libpool

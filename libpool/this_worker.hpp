@@ -12,6 +12,10 @@
 
 namespace libpool {
 
+namespace ring {
+class TaskIndex;
+}
+
 namespace this_worker {
 
 /// The number of this worker in its pool, 0 to size - 1; a replacement has the number of the one it
@@ -40,8 +44,8 @@ struct WorkerPlace {
 /// Whatever place the calling thread had before the fork is forgotten.
 LIBPOOL_EXPORT void become_process_worker(std::size_t index) noexcept;
 
-/// The item that this worker process runs now; `WorkerPlace::none` between items.
-LIBPOOL_EXPORT void set_process_task(std::size_t task) noexcept;
+/// Names the item that this worker process runs now, or ran last.
+[[nodiscard]] LIBPOOL_EXPORT ring::TaskIndex& process_task_index() noexcept;
 
 }  // namespace detail
 }  // namespace libpool

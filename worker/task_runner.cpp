@@ -4,6 +4,7 @@
 #include <stdio_ext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <stdexcept>
@@ -47,7 +48,12 @@ void obey_stop(const ring::StopWord& stop, ring::ParkWord& park) noexcept {
 }
 
 TaskRunner::TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot)
-    : place_(place), task_(task), slot_(slot), clock_(place.lane), next_(task.begin_item) {
+    : ChunkContext(place.lane.progress, task.ticket, task.first_index, task.eager != 0),
+      place_(place),
+      task_(task),
+      slot_(slot),
+      clock_(place.lane),
+      next_(task.begin_item) {
   clock_.chunk_starts();
 }
 
@@ -89,7 +95,7 @@ void TaskRunner::begin_item() {
   if (next_ != task_.begin_item || !named_first_) name_item();
   --place_.tasks_left;
   ++next_;
-  detail::set_process_task(task_.first_index + item_);
+  task_index_.set(first_index_ + item_);
 }
 
 /// Enters the decoding of the next item.
@@ -129,6 +135,45 @@ void TaskRunner::publish() {
   // After the publication: in the other order, a death in between would leave an item that ran and
   // has no outcome, and that nobody is blamed for, so that it would run twice.
   enter(Phase::published);
+}
+
+detail::ChunkContext::Run TaskRunner::next_run(std::uint32_t done, std::size_t result_size) {
+  if (run_result_size_) {
+    close_run(done);
+    // After the publication, as in `publish`.
+    enter(Phase::published);
+  }
+  if (next_ == task_.end_item || place_.tasks_left == 0) return {};
+  const auto room = place_.writer.open_run(task_.ticket, slot_, next_, result_size);
+  run_result_size_ = result_size;
+  const std::uint64_t items = std::min<std::uint64_t>(task_.end_item - next_, place_.tasks_left);
+  return {room.data(), next_,
+          static_cast<std::uint32_t>(std::min<std::uint64_t>(items, room.size() / result_size))};
+}
+
+/// Publishes the run's first `done` items.
+void TaskRunner::close_run(std::uint32_t done) noexcept {
+  next_ += done;
+  place_.tasks_left -= done;
+  item_ = next_ - 1;
+  const bool last = next_ == task_.end_item || place_.tasks_left == 0;
+  flush_output(last);
+  if (last) clock_.account();
+  place_.writer.close_run(done, *run_result_size_);
+  run_result_size_.reset();
+}
+
+void TaskRunner::fail_in_run(std::uint32_t done, std::exception_ptr error) noexcept {
+  // The progress word names the failed item all the while: it must not be taken for one not begun.
+  close_run(done);
+  item_ = next_++;
+  --place_.tasks_left;
+  fail(std::move(error));
+}
+
+void TaskRunner::begin_eagerly(std::uint32_t item) {
+  progress_.enter({ticket_, item, Phase::run});
+  place_.writer.ring();  // the results before this item can be read now
 }
 
 void TaskRunner::fail(std::exception_ptr error) noexcept {

@@ -46,6 +46,10 @@ class TaskRunner final : public detail::ChunkContext {
   codec::PayloadReader call() override;
   bool next() override;
   codec::PayloadReader item() override { return item_bytes_; }
+  bool in_runs() const noexcept override { return task_.timed == 0; }
+  Run next_run(std::uint32_t done, std::size_t result_size) override;
+  codec::PayloadReader items() override { return items_; }
+  void fail_in_run(std::uint32_t done, std::exception_ptr error) noexcept override;
   void begin_run() override;
   codec::PayloadWriter& result() override;
   void publish() override;
@@ -54,6 +58,8 @@ class TaskRunner final : public detail::ChunkContext {
   [[noreturn]] void leave_thread() noexcept override;
 
  private:
+  void begin_eagerly(std::uint32_t item) override;
+  void close_run(std::uint32_t done) noexcept;
   void enter(ring::Phase phase) noexcept;
   void begin_item();
   void name_item();
@@ -68,6 +74,7 @@ class TaskRunner final : public detail::ChunkContext {
   codec::PayloadReader item_bytes_;
   std::uint32_t next_ = 0;
   std::uint32_t item_ = 0;
+  std::optional<std::size_t> run_result_size_;  ///< while a run is open
   bool named_first_ = false;  ///< the progress word names the chunk's first item already
 };
 

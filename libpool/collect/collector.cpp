@@ -11,7 +11,7 @@ using ring::ResultReader;
 
 // Modelled in tests/model/pool.pml as drain.
 Collector::Drained Collector::drain(const Producer& producer, ResultReader& reader,
-                                    Deliveries& deliveries) {
+                                    OpenRuns open_runs, Deliveries& deliveries) {
   Drained drained;
   drained.corrupt = !reader.refresh();
   RecordHeader header{};
@@ -24,8 +24,41 @@ Collector::Drained Collector::drain(const Producer& producer, ResultReader& read
                       !accept(producer, header, payload, deliveries, drained);
     if (!drained.corrupt) reader.pass(header);
   }
+  if (open_runs == OpenRuns::take && !drained.corrupt) {
+    if (const auto item = reader.look_open(header, payload)) {
+      drained.corrupt =
+          !accept_run(producer, header, *item - header.item, payload, deliveries, drained);
+      drained.anything = drained.anything || drained.outcomes != 0;
+    }
+  }
   reader.give_back();
   return drained;
+}
+
+/// The same for the first `items` results of a run, of which some may have been taken before.
+bool Collector::accept_run(const Producer& producer, const RecordHeader& header,
+                           std::uint32_t items, std::span<const std::byte> payload,
+                           Deliveries& deliveries, Drained& drained) {
+  submit::Chunk* chunk = dispatcher_.find(header.slot, header.ticket);
+  if (chunk == nullptr || !dispatcher_.claimed_by(header.slot, producer.worker)) return false;
+  const auto size = chunk->job->codec->run_result_size();
+  if (!size || header.item > chunk->next || header.item > chunk->end ||
+      items > chunk->end - header.item || items > payload.size() / *size) {
+    return false;
+  }
+  const std::uint32_t taken = chunk->next - header.item;
+  if (items <= taken) return true;
+  const std::uint32_t fresh = items - taken;
+  if (!chunk->job->abandoned) {
+    deliveries.add_run(chunk->job, chunk->index_of(chunk->next), fresh,
+                       payload.subspan(std::size_t{taken} * *size, std::size_t{fresh} * *size),
+                       producer.pid);
+  }
+  chunk->next += fresh;
+  chunk->attempts = 0;
+  chunk->unexplained_deaths = 0;
+  drained.outcomes += fresh;
+  return true;
 }
 
 /// False if the record cannot come from a worker that keeps the protocol.
@@ -38,6 +71,14 @@ bool Collector::accept(const Producer& producer, const RecordHeader& header,
     if (!drained.failed_start) drained.failed_start.emplace();
     drained.failed_start->insert(drained.failed_start->end(), payload.begin(), payload.end());
     return drained.failed_start->size() <= max_result_size_;
+  }
+  if (kind == RecordKind::run) {
+    if (header.items == 0)
+      return true;  // it fills the end of the ring, or failed at its first item
+    if (!accept_run(producer, header, header.items, payload, deliveries, drained)) return false;
+    const submit::Chunk* chunk = dispatcher_.find(header.slot, header.ticket);
+    if (chunk->settled()) dispatcher_.settle(header.slot);
+    return true;
   }
   submit::Chunk* chunk = dispatcher_.find(header.slot, header.ticket);
   if (chunk == nullptr || !dispatcher_.claimed_by(header.slot, producer.worker)) return false;

@@ -26,6 +26,11 @@ struct Producer {
                         ///< that are no fault
 };
 
+/// Whether to take results out of runs that are still open. Looking at the progress word costs the
+/// worker that writes it a cache miss, so it is done before and after a sleep, now and then, and
+/// for the dead.
+enum class OpenRuns : std::uint8_t { leave, take };
+
 /// Not thread-safe: guarded by the core's mutex.
 class Collector {
  public:
@@ -42,10 +47,13 @@ class Collector {
   /// Bytes of a single result, at most.
   [[nodiscard]] std::size_t max_result_size() const noexcept { return max_result_size_; }
 
-  /// Takes all that is published in the ring.
-  Drained drain(const Producer& producer, ring::ResultReader& reader, Deliveries& deliveries);
+  /// Takes all that is published in the ring and, if asked to, the complete results of an open run.
+  Drained drain(const Producer& producer, ring::ResultReader& reader, OpenRuns open_runs,
+                Deliveries& deliveries);
 
  private:
+  bool accept_run(const Producer& producer, const ring::RecordHeader& header, std::uint32_t items,
+                  std::span<const std::byte> payload, Deliveries& deliveries, Drained& drained);
   bool accept(const Producer& producer, const ring::RecordHeader& header,
               std::span<const std::byte> payload, Deliveries& deliveries, Drained& drained);
   void settle(const Producer& producer, const ring::RecordHeader& header, submit::Chunk& chunk,

@@ -8,6 +8,7 @@ namespace libpool::collect {
 std::uint64_t& Deliveries::count_of(Kind kind) noexcept {
   switch (kind) {
     case Kind::value:
+    case Kind::run:
       return tally_.succeeded;
     case Kind::crashed:
       return tally_.crashed;
@@ -18,21 +19,44 @@ std::uint64_t& Deliveries::count_of(Kind kind) noexcept {
   }
 }
 
-void Deliveries::push(const std::shared_ptr<submit::Job>& job, Item item) {
+Deliveries::Share& Deliveries::share_of(const std::shared_ptr<submit::Job>& job) {
   // Outcomes come in runs of one job, so that looking at the last one is nearly always enough.
-  if (jobs_.empty() || jobs_.back().job != job) jobs_.push_back({job, 0});
-  ++jobs_.back().items;
+  if (jobs_.empty() || jobs_.back().job != job) jobs_.push_back({job, 0, 0});
+  return jobs_.back();
+}
+
+void Deliveries::push(const std::shared_ptr<submit::Job>& job, Item item, std::size_t items) {
+  share_of(job).items += items;
   item.job = static_cast<std::uint32_t>(jobs_.size() - 1);
-  ++count_of(item.kind);
+  count_of(item.kind) += items;
   items_.push_back(item);
 }
 
-void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
-                     std::span<const std::byte> bytes, pid_t pid) {
+void Deliveries::add_run(const std::shared_ptr<submit::Job>& job, std::size_t index,
+                         std::size_t items, std::span<const std::byte> bytes, pid_t pid) {
+  if (job->codec->place(index, items, bytes.data())) {
+    Share& share = share_of(job);
+    share.items += items;
+    share.placed += items;
+    tally_.succeeded += items;
+    return;
+  }
+  const std::size_t place = keep(bytes);
+  push(job, {index, place, bytes.size(), 0, pid, Kind::run, false}, items);
+}
+
+/// Copies the bytes; returns where they are.
+std::size_t Deliveries::keep(std::span<const std::byte> bytes) {
   // Payloads start at multiples of 16, as they did where they were written.
   const std::size_t place = (bytes_.size() + 15) / 16 * 16;
   bytes_.resize(place);
   bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  return place;
+}
+
+void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
+                     std::span<const std::byte> bytes, pid_t pid) {
+  const std::size_t place = keep(bytes);
   push(job, {index, place, bytes.size(), 0, pid, kind, false});
 }
 
@@ -49,12 +73,15 @@ void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index,
 }
 
 void Deliveries::deliver() noexcept {
+  for (const Share& share : jobs_) {
+    if (share.placed != 0) share.job->batch->settled(share.placed);
+  }
   for (const Item& item : items_) deliver(item);
 }
 
 void Deliveries::deliver(const Item& item) noexcept {
   submit::Job& job = *jobs_[item.job].job;
-  if (item.kind != Kind::value && item.kind != Kind::error) {
+  if (item.kind != Kind::value && item.kind != Kind::run && item.kind != Kind::error) {
     job.batch->fail(item.index, exceptions_[item.place]);
     return;
   }
@@ -62,6 +89,8 @@ void Deliveries::deliver(const Item& item) noexcept {
   const codec::PayloadReader reader({from, item.size});
   if (item.kind == Kind::error) {
     job.batch->fail(item.index, codec::decode_exception(reader, item.pid, item.index));
+  } else if (item.kind == Kind::run) {
+    undecoded_ += job.codec->decode_run(item.index, reader);
   } else if (!job.codec->decode(item.index, reader)) {
     ++undecoded_;
   }

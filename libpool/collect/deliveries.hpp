@@ -31,6 +31,7 @@ class Deliveries {
  public:
   enum class Kind : std::uint8_t {
     value,      ///< bytes of an encoded result
+    run,        ///< bytes of several results of one size
     error,      ///< bytes of an encoded exception
     failed,     ///< an exception made in the parent
     crashed,    ///< the same, for a worker's death
@@ -45,8 +46,11 @@ class Deliveries {
            std::vector<std::byte> bytes, pid_t pid);
   void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
            std::exception_ptr error);
+  /// `items` results of a run: placed at once where the job can take them as they are, else copied.
+  void add_run(const std::shared_ptr<submit::Job>& job, std::size_t index, std::size_t items,
+               std::span<const std::byte> bytes, pid_t pid);
 
-  [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
+  [[nodiscard]] bool empty() const noexcept { return jobs_.empty(); }
 
   /// Under the core's mutex, before `deliver`: counts what is about to become known, because who
   /// waits for an outcome may ask for the counts next.
@@ -73,9 +77,12 @@ class Deliveries {
   struct Share {
     std::shared_ptr<submit::Job> job;
     std::size_t items;
+    std::size_t placed;  ///< of those, the ones whose results are where they belong
   };
 
-  void push(const std::shared_ptr<submit::Job>& job, Item item);
+  [[nodiscard]] Share& share_of(const std::shared_ptr<submit::Job>& job);
+  void push(const std::shared_ptr<submit::Job>& job, Item item, std::size_t items = 1);
+  [[nodiscard]] std::size_t keep(std::span<const std::byte> bytes);
   void deliver(const Item& item) noexcept;
   [[nodiscard]] std::uint64_t& count_of(Kind kind) noexcept;
 

@@ -48,6 +48,7 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
     Feeding feeding = Feeding::by_caller;
     std::chrono::nanoseconds timeout{0};  ///< per item; zero: none
     std::size_t retries = 0;
+    bool eager = false;  ///< each result is wanted as soon as it is there
   };
 
   explicit Batch(Terms terms) : terms_(terms) {}
@@ -196,7 +197,8 @@ class LIBPOOL_EXPORT PoolCore : public std::enable_shared_from_this<PoolCore> {
   PoolCore& operator=(const PoolCore&) = delete;
   virtual ~PoolCore() = default;
 
-  /// Waits until `ready()`; false if `deadline` passed first. The calling thread may drive the
+  /// Waits until `ready()`, which is not asked again once it was true; false if `deadline` passed
+  /// first. The calling thread may drive the
   /// pool meanwhile, and feeds `batch` if its feeding is `by_caller`. `ready` is called without any
   /// lock of the core, again after each `notify`.
   virtual bool wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) = 0;

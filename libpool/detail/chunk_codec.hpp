@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 
 #include <libpool/codec/function_token.hpp>
 #include <libpool/codec/payload.hpp>
@@ -43,6 +44,11 @@ class ChunkCodec {
   /// Bytes of each encoded item where all take the same, else zero.
   [[nodiscard]] virtual std::uint32_t item_stride() const noexcept = 0;
 
+  /// Bytes of each result where runs may hold them (`ring::RecordKind::run`), else nothing.
+  [[nodiscard]] virtual std::optional<std::uint32_t> run_result_size() const noexcept {
+    return std::nullopt;
+  }
+
   /// Encodes the callable. What it throws (as `SerializationError`) becomes the outcome of the
   /// chunk's items.
   virtual void encode_call(codec::ContiguousWriter& out) = 0;
@@ -54,6 +60,20 @@ class ChunkCodec {
   /// Decodes a result and stores it as the outcome of item `index`. Returns false if it stored a
   /// `SerializationError` instead. Never throws.
   virtual bool decode(std::size_t index, codec::PayloadReader result) noexcept = 0;
+
+  /// Copies `count` results of a run straight to where the caller will find them, not yet counted
+  /// as settled; false if they have to be decoded. Calls nothing: may be called under a lock of the
+  /// core.
+  virtual bool place(std::size_t /*index*/, std::size_t /*count*/,
+                     const std::byte* /*results*/) noexcept {
+    return false;
+  }
+
+  /// Decodes the results of a run, stores them as the outcomes of the items from `index` on, and
+  /// settles them. Returns how many `SerializationError`s it stored instead. Never throws.
+  virtual std::size_t decode_run(std::size_t /*index*/, codec::PayloadReader /*results*/) noexcept {
+    return 0;
+  }
 };
 
 }  // namespace libpool::detail

@@ -11,6 +11,8 @@
 
 #include <libpool/codec/function_token.hpp>
 #include <libpool/codec/payload.hpp>
+#include <libpool/ring/progress_word.hpp>
+#include <libpool/this_worker.hpp>
 
 namespace libpool::detail {
 
@@ -21,6 +23,12 @@ namespace libpool::detail {
 ///     }
 ///                    catch (abi::__forced_unwind&) { leave_thread(); }
 ///                    catch (...) { fail(std::current_exception()); }
+///
+/// Where arguments and results are bits of fixed sizes, and `in_runs()`:
+///
+///     while (auto run = next_run(...); run.items != 0) for (each item of it) {
+///       begin_in_run(item); decode from items(); call; copy the result to its place; }
+///     and what the call throws goes to fail_in_run.
 class ChunkContext {
  public:
   virtual ~ChunkContext() = default;
@@ -47,6 +55,36 @@ class ChunkContext {
   /// The result is complete: one store makes it visible to the parent.
   virtual void publish() = 0;
 
+  /// Consecutive items whose results lie side by side, in one piece of the result ring.
+  struct Run {
+    std::byte* results = nullptr;  ///< place of the first one's
+    std::uint32_t item = 0;        ///< the first; items count from the start of the payload
+    std::uint32_t items = 0;       ///< zero: there is none, or the worker has to retire
+  };
+
+  /// Whether this chunk's results may come in runs: not where an item may be stopped by itself.
+  [[nodiscard]] virtual bool in_runs() const noexcept = 0;
+
+  /// Publishes what is left of the run before, of which `done` items are complete, and opens one
+  /// for the items after it, with `result_size` bytes for each.
+  [[nodiscard]] virtual Run next_run(std::uint32_t done, std::size_t result_size) = 0;
+
+  /// The encoded items, from the first of the chunk on.
+  [[nodiscard]] virtual codec::PayloadReader items() = 0;
+
+  /// The item begins (phase: run). This publishes the result of the one before it in the run.
+  void begin_in_run(std::uint32_t item) {
+    task_index_.set(first_index_ + item);
+    if (eager_) {
+      begin_eagerly(item);
+    } else {
+      progress_.enter({ticket_, item, ring::Phase::run});
+    }
+  }
+
+  /// The outcome of the run's item number `done` is this exception. Never throws.
+  virtual void fail_in_run(std::uint32_t done, std::exception_ptr error) noexcept = 0;
+
   /// The item's outcome is this exception; a result begun is taken back. Never throws.
   virtual void fail(std::exception_ptr error) noexcept = 0;
 
@@ -57,7 +95,18 @@ class ChunkContext {
   [[noreturn]] virtual void leave_thread() noexcept = 0;
 
  protected:
-  ChunkContext() = default;
+  ChunkContext(ring::ProgressWord& progress, std::uint64_t ticket, std::uint64_t first_index,
+               bool eager) noexcept
+      : progress_(progress), ticket_(ticket), first_index_(first_index), eager_(eager) {}
+
+  /// As `begin_in_run`, for results that somebody waits for one by one.
+  virtual void begin_eagerly(std::uint32_t item) = 0;
+
+  ring::ProgressWord& progress_;
+  const std::uint64_t ticket_;
+  const std::uint64_t first_index_;  ///< place in the batch of item 0
+  const bool eager_;
+  ring::TaskIndex& task_index_ = process_task_index();
 };
 
 /// The type of the functions that tokens of `ChunkCodec::runner` name.

@@ -5,8 +5,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -117,6 +120,74 @@ void run_item(typename TaskCall<F, Received>::Callee f, ChunkContext& context) {
   }(std::make_index_sequence<std::tuple_size_v<Arguments>>{});
 }
 
+/// Bytes of each item where all arguments are copied as bits, side by side; else zero.
+template <class Arguments>
+inline constexpr std::uint32_t item_stride = 0;
+template <class... A>
+  requires(sizeof...(A) > 0 && (codec::Bits<A> && ...) &&
+           (sizeof(A) + ...) <= std::numeric_limits<std::uint32_t>::max())
+inline constexpr std::uint32_t item_stride<std::tuple<A...>> =
+    static_cast<std::uint32_t>((sizeof(A) + ...));
+
+/// Bytes of each result where all are copied as bits and are small enough for runs; else nothing.
+template <class Result>
+inline constexpr std::optional<std::uint32_t> run_result_size = std::nullopt;
+template <codec::Bits Result>
+  requires(!std::is_void_v<Result> && sizeof(Result) <= ring::largest_run_result)
+inline constexpr std::optional<std::uint32_t> run_result_size<Result> =
+    static_cast<std::uint32_t>(sizeof(Result));
+
+/// A function whose arguments and result are all copied as bits.
+template <class F, class Arguments, class Received>
+concept RunsInBits = item_stride<Arguments> != 0 &&
+                     run_result_size<typename TaskCall<F, Received>::Result>.has_value();
+
+template <class Tuple>
+inline constexpr codec::Types<> types_of{};
+template <class... T>
+inline constexpr codec::Types<T...> types_of<std::tuple<T...>>{};
+
+/// Calls with an encoded item.
+template <class Callee, class... A, class... Received>
+decltype(auto) call_with_bits(Callee& f, codec::PayloadReader in, codec::Types<A...>,
+                              codec::Types<Received...>) {
+  std::tuple<A...> arguments{codec::decode<A>(in)...};  // braces: from left to right
+  return std::apply(
+      [&](A&... argument) -> decltype(auto) {
+        return std::invoke(f, static_cast<Received>(argument)...);
+      },
+      arguments);
+}
+
+/// The items of one chunk, in runs. What an item throws ends its run, and the next one goes on.
+template <class F, class Arguments, class Received>
+LIBPOOL_CATCHES_FORCED_UNWIND void run_in_runs(typename TaskCall<F, Received>::Callee f,
+                                               ChunkContext& context) {
+  using Result = typename TaskCall<F, Received>::Result;
+  codec::PayloadReader in = context.items();
+  std::uint32_t done = 0;
+  while (true) {
+    const ChunkContext::Run run = context.next_run(done, sizeof(Result));
+    if (run.items == 0) return;
+    std::byte* place = run.results;
+    done = 0;
+    try {
+      for (; done != run.items; ++done, place += sizeof(Result)) {
+        context.begin_in_run(run.item + done);
+        const Result result =
+            call_with_bits(f, codec::PayloadReader(in.take(item_stride<Arguments>)),
+                           types_of<Arguments>, types_of<Received>);
+        std::memcpy(place, &result, sizeof result);
+      }
+    } catch (abi::__forced_unwind&) {
+      context.leave_thread();
+    } catch (...) {
+      context.fail_in_run(done, std::current_exception());
+      done = 0;
+    }
+  }
+}
+
 /// Runs the items of one chunk; the function that `TypedChunkCodec::runner` names. Never throws.
 template <class F, class Arguments, class Received>
 LIBPOOL_CATCHES_FORCED_UNWIND void run_chunk(ChunkContext& context) {
@@ -129,6 +200,9 @@ LIBPOOL_CATCHES_FORCED_UNWIND void run_chunk(ChunkContext& context) {
   } catch (...) {
     context.fail_all(std::current_exception());
     return;
+  }
+  if constexpr (RunsInBits<F, Arguments, Received>) {
+    if (context.in_runs()) return run_in_runs<F, Arguments, Received>(*f, context);
   }
   while (context.next()) {
     try {

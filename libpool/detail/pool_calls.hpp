@@ -322,7 +322,7 @@ class PoolCalls {
   auto stream(bool ordered, F&& f, Range&& range, const ImapOptions& options) {
     check(options);
     auto store = std::make_shared<StreamStore<R>>(
-        Batch::Terms{Feeding::by_helper, options.timeout, options.retries},
+        Batch::Terms{Feeding::by_helper, options.timeout, options.retries, true},
         window_for(options, derived().lookahead()), ordered);
     start(std::forward<F>(f), source_of<F, Unpack::no, false>(std::forward<Range>(range)), store);
     using Yielded = std::conditional_t<outcomes, Outcome<R>, stored_t<R>>;

@@ -29,17 +29,7 @@
 
 namespace libpool::detail {
 
-// -- the layout of an item
-// ---------------------------------------------------------------------------
-
-/// Bytes of each item where all arguments are copied as bits, side by side; else zero.
-template <class Arguments>
-inline constexpr std::uint32_t item_stride = 0;
-template <class... A>
-  requires(sizeof...(A) > 0 && (codec::Bits<A> && ...) &&
-           (sizeof(A) + ...) <= std::numeric_limits<std::uint32_t>::max())
-inline constexpr std::uint32_t item_stride<std::tuple<A...>> =
-    static_cast<std::uint32_t>((sizeof(A) + ...));
+// -- the layout of an item -----------------------------------------------------------------------
 
 /// A source whose items lie in memory as they lie in a payload.
 template <class Source>
@@ -67,8 +57,7 @@ void encode_item(codec::ContiguousWriter& out, const A&... arguments) {
   }
 }
 
-// -- the parent's side
-// -------------------------------------------------------------------------------
+// -- the parent's side ---------------------------------------------------------------------------
 
 /// Encodes the chunks of one batch and decodes its results. Members as in `ChunkCodec`.
 template <class F, class Source, class Store>
@@ -90,6 +79,10 @@ class TypedChunkCodec final : public ChunkCodec {
 
   [[nodiscard]] std::uint32_t item_stride() const noexcept override {
     return detail::item_stride<Arguments>;
+  }
+
+  [[nodiscard]] std::optional<std::uint32_t> run_result_size() const noexcept override {
+    return detail::run_result_size<Result>;
   }
 
   void encode_call(codec::ContiguousWriter& out) override { encode_callable(out, f_, modules_); }
@@ -117,6 +110,31 @@ class TypedChunkCodec final : public ChunkCodec {
       store_->fail(index, std::current_exception());
       return false;
     }
+  }
+
+  bool place(std::size_t index, std::size_t count, const std::byte* results) noexcept override {
+    if constexpr (requires { store_->place(index, count, results); }) {
+      return store_->place(index, count, results);
+    } else {
+      return false;
+    }
+  }
+
+  std::size_t decode_run(std::size_t index, codec::PayloadReader results) noexcept override {
+    std::size_t undecoded = 0;
+    if constexpr (detail::run_result_size<Result>) {
+      const std::size_t count = results.remaining() / sizeof(Result);
+      for (const std::size_t end = index + count; index != end; ++index) {
+        try {
+          store_->put(index, codec::decode<Result>(results));
+        } catch (...) {
+          store_->put_error(index, std::current_exception());
+          ++undecoded;
+        }
+      }
+      store_->settled(count);
+    }
+    return undecoded;
   }
 
  private:
@@ -194,8 +212,7 @@ class TypedChunkCodec final : public ChunkCodec {
   codec::FunctionToken runner_;
 };
 
-// -- what cannot be a process task
-// -------------------------------------------------------------------
+// -- what cannot be a process task ---------------------------------------------------------------
 
 /// Refuses, with a message, a type that cannot travel as an argument or a bound value.
 template <class A>

@@ -6,15 +6,19 @@
 /// end.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include <libpool/codec/values.hpp>
 
 namespace libpool::detail {
 
@@ -50,6 +54,22 @@ class ResultSlots {
   /// Each index is put at most once; different ones by different threads at once.
   void put(std::size_t index, R&& value) { slot(index) = std::move(value); }
 
+  /// Puts results that lie side by side as bits; false where they have to be put one by one.
+  bool place(std::size_t index, std::size_t count, const std::byte* bits) noexcept {
+    if constexpr (direct && !codec::is_made_of_bool<R>) {
+      while (count != 0) {
+        const std::size_t part = std::min(count, contiguous_from(index));
+        std::memcpy(static_cast<void*>(&slot(index)), bits, part * sizeof(R));
+        index += part;
+        count -= part;
+        bits += part * sizeof(R);
+      }
+      return true;
+    } else {
+      return false;
+    }
+  }
+
   /// The first `count` results, all of which have been put. Leaves nothing here.
   [[nodiscard]] std::vector<R> take(std::size_t count) {
     if constexpr (direct) {
@@ -77,13 +97,27 @@ class ResultSlots {
   static constexpr std::size_t segment_size(std::size_t segment) noexcept {
     return smallest_segment << segment;
   }
+  struct Place {
+    std::size_t segment;
+    std::size_t offset;
+  };
+  /// Of a result behind the first segment.
+  static Place place_beyond(std::size_t beyond) noexcept {
+    const auto segment =
+        static_cast<std::size_t>(std::bit_width(beyond / smallest_segment + 1) - 1);
+    return {segment, beyond - smallest_segment * ((std::size_t{1} << segment) - 1)};
+  }
   [[nodiscard]] Slot& slot(std::size_t index) noexcept {
     if (index < first_size_) [[likely]]
       return first_[index];
-    const std::size_t beyond = index - first_size_;
-    const auto segment =
-        static_cast<std::size_t>(std::bit_width(beyond / smallest_segment + 1) - 1);
-    return more_[segment][beyond - smallest_segment * ((std::size_t{1} << segment) - 1)];
+    const Place place = place_beyond(index - first_size_);
+    return more_[place.segment][place.offset];
+  }
+  /// Places side by side from this one on.
+  [[nodiscard]] std::size_t contiguous_from(std::size_t index) const noexcept {
+    if (index < first_size_) return first_size_ - index;
+    const Place place = place_beyond(index - first_size_);
+    return segment_size(place.segment) - place.offset;
   }
 
   const std::size_t first_size_;
@@ -100,6 +134,7 @@ class ResultSlots<std::monostate> {
   void make_room(std::size_t /*count*/) noexcept {}
   [[nodiscard]] static std::size_t room() noexcept { return static_cast<std::size_t>(-1); }
   void put(std::size_t /*index*/, std::monostate&& /*value*/) noexcept {}
+  bool place(std::size_t, std::size_t, const std::byte*) noexcept { return false; }
   [[nodiscard]] std::vector<std::monostate> take(std::size_t count) {
     return std::vector<std::monostate>(count);
   }

@@ -97,6 +97,10 @@ class VectorStore : public ManyStore<vector_or_void_t<R>, stored_t<R>> {
       }
     }
   }
+  /// As `put`, for results as bits. [leaf]
+  bool place(std::size_t index, std::size_t count, const std::byte* bits) noexcept {
+    return this->slots_.place(index, count, bits);
+  }
 
  protected:
   [[nodiscard]] stored_t<Value> assemble() override {

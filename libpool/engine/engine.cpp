@@ -23,9 +23,9 @@ namespace {
 constexpr int rounds_before_sleep = 80;
 constexpr int rounds_before_yield = 20;
 
-/// A driver that does not sleep asks the fork server for news once in so many rounds; each asking
-/// is a system call.
-constexpr int rounds_between_reports = 64;
+/// A driver that does not sleep takes a thorough round once in so many: it asks the fork server for
+/// news, which is a system call, and looks into open runs.
+constexpr int rounds_between_thorough = 64;
 
 /// The engine whose outcomes this thread delivers now, if any.
 thread_local const Engine* delivering = nullptr;
@@ -149,10 +149,10 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
 /// One round: what has happened is taken in, handed on, and answered. True if anything had.
 // Modelled in tests/model/pool.pml as round.
 bool Engine::round(Lock& lock) {
-  const bool reports = server_calls_ || --rounds_to_reports_ <= 0;
-  if (reports) rounds_to_reports_ = rounds_between_reports;
-  server_calls_ = false;
-  const bool anything = supervisor_.pump(Clock::now(), reports, deliveries_);
+  const bool thorough = woken_ || --rounds_to_thorough_ <= 0;
+  if (thorough) rounds_to_thorough_ = rounds_between_thorough;
+  woken_ = false;
+  const bool anything = supervisor_.pump(Clock::now(), thorough, deliveries_);
   publish_and_wake();
   if (!deliveries_.empty()) deliver(lock);
   if (supervisor_.broken() != nullptr && broken_ == nullptr) break_pool(lock);
@@ -198,7 +198,8 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
   ring::WaitingWord& waiting = segments_.waiting();
   waiting.announce();
   // The last look: what was published before the announcement brings no ring.
-  if (kicked_ || supervisor_.drain_all(deliveries_) || !deliveries_.empty()) {
+  if (kicked_ || supervisor_.drain_all(collect::OpenRuns::take, deliveries_) ||
+      !deliveries_.empty()) {
     waiting.clear();
     kicked_ = false;
     if (!deliveries_.empty()) deliver(lock);
@@ -224,7 +225,7 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
   if ((fds[0].revents & POLLIN) != 0) empty(segments_.doorbell());
   if ((fds[1].revents & POLLIN) != 0) empty(kicks_.get());
   lock.lock();
-  server_calls_ = count == 4 && (fds[2].revents != 0 || fds[3].revents != 0);
+  woken_ = true;
   asleep_ = false;
   kicked_ = false;
   waiting.clear();

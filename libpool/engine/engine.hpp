@@ -117,8 +117,8 @@ class Engine final : public detail::ProcessCore {
   bool background_stops_ = false;
 
   // Owned by the driver.
-  bool server_calls_ = true;  ///< the fork server has something to say
-  int rounds_to_reports_ = 0;
+  bool woken_ = true;  ///< from sleep: the fork server or an open run may have something new
+  int rounds_to_thorough_ = 0;
   collect::Deliveries deliveries_;
 
   std::mutex join_mutex_;   ///< one `join` at a time; taken before mutex_

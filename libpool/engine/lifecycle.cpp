@@ -136,7 +136,7 @@ PoolStats Engine::stats() {
     // Nobody drives an idle pool: take notice of deaths now.
     driving_ = true;
     driver_ = std::this_thread::get_id();
-    server_calls_ = true;
+    woken_ = true;
     round(lock);
     driving_ = false;
     wake_followers(lock);

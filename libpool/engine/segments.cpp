@@ -34,7 +34,7 @@ ring::PoolDescription describe(std::size_t workers, const PoolOptions& options) 
           "libpool: task_slots is out of range");
   require(options.task_memory != 0 && options.task_memory <= largest_bound,
           "libpool: task_memory is out of range");
-  require(options.result_ring != 0 && options.result_ring <= largest_bound,
+  require(options.result_ring != 0 && options.result_ring <= ring::largest_result_ring,
           "libpool: result_ring is out of range");
   require(options.helper_threads != 0, "libpool: helper_threads is zero");
   ring::PoolDescription pool;

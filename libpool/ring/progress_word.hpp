@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace libpool::ring {
@@ -15,6 +16,10 @@ inline constexpr std::uint64_t progress_ticket_mask = (std::uint64_t{1} << 40) -
 
 /// Items that a chunk can count.
 inline constexpr std::uint32_t max_chunk_items = (std::uint32_t{1} << 20) - 1;
+
+/// Bytes of a result that the step of this word to the next item may publish, see `ResultWriter`;
+/// larger ones travel in records of their own.
+inline constexpr std::size_t largest_run_result = 256;
 
 enum class Phase : std::uint8_t {
   idle = 0,       ///< between chunks
@@ -91,5 +96,18 @@ class ProgressWord {
   std::atomic<std::uint64_t> word_;
 };
 static_assert(sizeof(ProgressWord) == 8 && std::atomic<std::uint64_t>::is_always_lock_free);
+
+/// The current item's index, for the task's own use: in the worker's private memory.
+class TaskIndex {
+ public:
+  static constexpr std::size_t none = static_cast<std::size_t>(-1);
+
+  /// Relaxed: a task's own thread reads what it wrote, other threads of it only need some value.
+  void set(std::size_t index) noexcept { index_.store(index, std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t get() const noexcept { return index_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::size_t> index_{none};
+};
 
 }  // namespace libpool::ring

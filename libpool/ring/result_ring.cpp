@@ -13,6 +13,11 @@ namespace {
 
 /// Room below which a fragment is not worth its header, unless the ring's end comes first.
 constexpr std::size_t least_room = 512;
+static_assert(least_room >= sizeof(RecordHeader) + largest_run_result);
+
+/// A run takes at most this part of the ring, so that the parent reads one while the next is
+/// written.
+constexpr std::size_t runs_in_ring = 4;
 
 constexpr std::size_t padded(std::size_t bytes) noexcept {
   return (bytes + record_alignment - 1) & ~(record_alignment - 1);
@@ -25,7 +30,7 @@ ResultWriter::ResultWriter(LaneHeader& lane, std::span<std::byte> ring, Doorbell
 
 void ResultWriter::begin(RecordKind kind, std::uint64_t ticket, std::uint32_t slot,
                          std::uint32_t item) {
-  header_ = RecordHeader{0, static_cast<std::uint8_t>(kind), 0, 0, ticket, slot, item, 0};
+  header_ = RecordHeader{0, static_cast<std::uint8_t>(kind), 0, 0, ticket, slot, item, 0, 0};
   flushed_ = 0;
   open_fragment();
 }
@@ -51,14 +56,47 @@ void ResultWriter::open_fragment() {
 }
 
 void ResultWriter::close_fragment(bool last) noexcept {
-  header_.bytes = static_cast<std::uint64_t>(cursor_ - begin_);
+  header_.bytes = static_cast<std::uint32_t>(cursor_ - begin_);
   header_.last = last ? 1 : 0;
   header_.mark = record_mark(tail_);
   std::memcpy(begin_ - sizeof header_, &header_, sizeof header_);
-  tail_ += sizeof header_ + padded(header_.bytes);
-  // Release: the bytes above are visible to whoever sees this tail; pairs with
+  pass(header_.bytes);
+}
+
+void ResultWriter::pass(std::size_t payload) noexcept {
+  tail_ += sizeof(RecordHeader) + padded(payload);
+  // Release: the record's bytes are visible to whoever sees this tail; pairs with
   // ResultReader::refresh.
   lane_->tail.store(tail_, std::memory_order_release);
+}
+
+std::span<std::byte> ResultWriter::open_run(std::uint64_t ticket, std::uint32_t slot,
+                                            std::uint32_t item, std::size_t size) {
+  begin(RecordKind::run, ticket, slot, item);
+  if (static_cast<std::size_t>(end_ - begin_) < size) {
+    // The end of the ring is too near: a run without results fills it.
+    header_.items = 0;
+    cursor_ = end_;
+    close_fragment(true);
+    open_fragment();
+  }
+  header_.last = 1;
+  header_.mark = record_mark(tail_);
+  std::memcpy(begin_ - sizeof header_, &header_, open_header_bytes);
+  // Release: whoever sees the run open sees its header; pairs with ResultReader::look_open.
+  lane_->run.store(tail_ + 1, std::memory_order_release);
+  const std::size_t most = std::max(ring_.size() / runs_in_ring, size);
+  return {begin_, std::min(static_cast<std::size_t>(end_ - begin_), most)};
+}
+
+// Modelled in tests/model/pool.pml as publish.
+void ResultWriter::close_run(std::uint32_t items, std::size_t size) noexcept {
+  const auto bytes = static_cast<std::uint32_t>(items * size);
+  std::byte* const rest = begin_ - sizeof header_ + open_header_bytes;
+  std::memcpy(rest, &bytes, sizeof bytes);
+  std::memcpy(rest + sizeof bytes, &items, sizeof items);
+  pass(bytes);
+  doorbell_.ring();
 }
 
 std::size_t ResultWriter::room() const noexcept {
@@ -97,13 +135,36 @@ ResultReader::Look ResultReader::look(RecordHeader& header,
   const std::size_t published = static_cast<std::size_t>(noticed_ - head_);
   const std::size_t contiguous = std::min(published, ring_.size() - offset) - sizeof header;
   const bool known = header.kind >= static_cast<std::uint8_t>(RecordKind::value) &&
-                     header.kind <= static_cast<std::uint8_t>(RecordKind::failed_start);
+                     header.kind <= static_cast<std::uint8_t>(RecordKind::run);
   if (header.mark != record_mark(head_) || !known || header.last > 1 || header.zero != 0 ||
       header.bytes > contiguous) {
     return Look::corrupt;
   }
   payload = {ring_.data() + offset + sizeof header, static_cast<std::size_t>(header.bytes)};
   return Look::record;
+}
+
+std::optional<std::uint32_t> ResultReader::look_open(
+    RecordHeader& header, std::span<const std::byte>& payload) const noexcept {
+  // Acquire: pairs with ResultWriter::open_run. A run that was opened elsewhere has been closed.
+  if (lane_->run.load(std::memory_order_acquire) != noticed_ + 1) return std::nullopt;
+  // An acquire read: the results before the item that it names are visible.
+  const Progress progress = lane_->progress.read();
+  // Only if nothing was published meanwhile does the progress word speak of this run.
+  if (lane_->tail.load(std::memory_order_relaxed) != noticed_) return std::nullopt;
+  const std::size_t offset = noticed_ & (ring_.size() - 1);
+  const std::size_t room =
+      std::min(ring_.size() - offset, ring_.size() - static_cast<std::size_t>(noticed_ - given_));
+  if (room < sizeof header) return std::nullopt;
+  header = {};
+  std::memcpy(&header, ring_.data() + offset, open_header_bytes);
+  if (header.mark != record_mark(noticed_) ||
+      header.kind != static_cast<std::uint8_t>(RecordKind::run) || !progress.begun() ||
+      !progress.names(header.ticket) || progress.item < header.item) {
+    return std::nullopt;
+  }
+  payload = {ring_.data() + offset + sizeof header, room - sizeof header};
+  return progress.item;
 }
 
 void ResultReader::pass(const RecordHeader& header) noexcept {
@@ -125,6 +186,7 @@ void ResultReader::reset() noexcept {
   lane_->park.reset();
   lane_->started.store(0, std::memory_order_relaxed);
   lane_->busy.store(0, std::memory_order_relaxed);
+  lane_->run.store(0, std::memory_order_relaxed);
   lane_->head.store(0, std::memory_order_relaxed);
   // Release: the fork server's message orders all of this before the next owner's start anyway.
   lane_->tail.store(0, std::memory_order_release);

@@ -4,12 +4,17 @@
 /// parent. A record becomes visible by one store of `tail`, after all its bytes. A death before
 /// that store leaves nothing, after it everything; the parent drains the lane once more after the
 /// death notice, when nothing can change any more.
+///
+/// Results of one size lie side by side in a run, one record for many of them. While it is open
+/// each result is published by the progress word's step to the next item, and `tail` passes the run
+/// as a whole when it is closed.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <type_traits>
 
@@ -23,6 +28,7 @@ enum class RecordKind : std::uint8_t {
   value = 1,         ///< an encoded result
   error = 2,         ///< an encoded exception; what came of a value before it is void
   failed_start = 3,  ///< an encoded exception of the initializer; ticket and item are zero
+  run = 4,           ///< results of one size, of consecutive items
 };
 
 /// In front of each record and each fragment of a long one. A record fills a multiple of
@@ -34,12 +40,19 @@ struct RecordHeader {
   std::uint16_t zero;
   std::uint64_t ticket;
   std::uint32_t slot;
-  std::uint32_t item;
-  std::uint64_t bytes;  ///< of payload that follow
+  std::uint32_t item;  ///< of a run: the first
+  // Of an open run not yet written.
+  std::uint32_t bytes;  ///< of payload that follow
+  std::uint32_t items;  ///< of a run: how many results it holds; else zero
 };
 inline constexpr std::size_t record_alignment = 32;
 static_assert(sizeof(RecordHeader) == record_alignment);
 static_assert(offsetof(RecordHeader, ticket) == 8 && offsetof(RecordHeader, bytes) == 24);
+inline constexpr std::size_t open_header_bytes = offsetof(RecordHeader, bytes);
+
+/// Bytes of a result ring, at most: a record's length has 32 bits.
+inline constexpr std::size_t largest_result_ring = std::size_t{1} << 30;
+
 static_assert(std::is_trivially_copyable_v<RecordHeader>);
 
 /// Ties a record to its place, so that stale bytes are not taken for one.
@@ -49,18 +62,20 @@ static_assert(std::is_trivially_copyable_v<RecordHeader>);
 
 /// The head of a lane in shared memory. The ring's bytes follow it.
 struct LaneHeader {
-  // Written by the worker.
+  // Written by the worker, at each item: the parent looks here only when it must.
   alignas(64) ProgressWord progress;
   std::atomic<std::uint64_t>
       started;  ///< monotonic time in ns at which the current item began, in timed chunks
-  std::atomic<std::uint64_t> tail;  ///< bytes ever published
-  std::atomic<std::uint64_t> busy;  ///< ns spent on chunks
+  // Written by the worker, at each record.
+  alignas(64) std::atomic<std::uint64_t> tail;  ///< bytes ever published
+  std::atomic<std::uint64_t> run;               ///< 1 + the tail at which a run was opened last
+  std::atomic<std::uint64_t> busy;              ///< ns spent on chunks
   // Written by the parent.
   alignas(64) std::atomic<std::uint64_t> head;  ///< bytes ever consumed
   // Written by both.
   alignas(64) ParkWord park;
 };
-static_assert(sizeof(LaneHeader) == 192 && offsetof(LaneHeader, head) == 64);
+static_assert(sizeof(LaneHeader) == 256 && offsetof(LaneHeader, head) == 128);
 inline constexpr std::size_t lane_header_bytes = 4096;  ///< a page, so that rings are page-aligned
 
 /// The worker's side: a writer that encodes straight into the ring. Values that do not fit are
@@ -75,6 +90,14 @@ class ResultWriter final : public codec::PayloadWriter {
   /// The outcome is complete: one release store makes it visible; then rings if the parent sleeps.
   void publish() noexcept;
 
+  /// Opens a run: room for results of `size` bytes each (or none) of items from `item` on. The
+  /// step of the progress word from one of them to the next publishes the first one's result.
+  [[nodiscard]] std::span<std::byte> open_run(std::uint64_t ticket, std::uint32_t slot,
+                                              std::uint32_t item, std::size_t size);
+
+  /// Publishes the run as a whole: so many results. Then rings if the parent sleeps.
+  void close_run(std::uint32_t items, std::size_t size) noexcept;
+
   /// Rings the doorbell if the parent sleeps.
   void ring() noexcept { doorbell_.ring(); }
 
@@ -84,6 +107,7 @@ class ResultWriter final : public codec::PayloadWriter {
  private:
   void open_fragment();
   void close_fragment(bool last) noexcept;
+  void pass(std::size_t payload) noexcept;
   void wait_for_room() noexcept;
   [[nodiscard]] std::size_t room() const noexcept;
 
@@ -109,6 +133,12 @@ class ResultReader {
   /// The next record up to the tail last noticed. The header is a private copy; the payload lies in
   /// the ring, in bounds, and may change under a hostile worker: copy it, then use it.
   [[nodiscard]] Look look(RecordHeader& header, std::span<const std::byte>& payload) const noexcept;
+
+  /// The run that the worker has open behind all published records: the results in `payload` of
+  /// the items from `header.item` up to, not including, the returned one are complete. Nothing if
+  /// there is none. Of the header only what an open run has is set.
+  [[nodiscard]] std::optional<std::uint32_t> look_open(
+      RecordHeader& header, std::span<const std::byte>& payload) const noexcept;
 
   /// Goes on behind the record that `look` showed.
   void pass(const RecordHeader& header) noexcept;

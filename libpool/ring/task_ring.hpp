@@ -32,7 +32,8 @@ struct TaskDescriptor {
   std::uint32_t item_stride;   ///< bytes of each item, or zero for items with a length in front
   std::uint32_t timed;         ///< 1: items have deadlines
   codec::FunctionToken runner;
-  std::uint64_t reserved[5];
+  std::uint32_t eager;  ///< 1: somebody waits for the results one by one
+  std::uint32_t reserved[9];
 };
 inline constexpr std::uint64_t own_memory_offset = UINT64_MAX;
 static_assert(sizeof(TaskDescriptor) == 128 && std::is_trivially_copyable_v<TaskDescriptor>);

@@ -48,6 +48,7 @@ bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
   descriptor.item_stride = chunk->job->codec->item_stride();
   descriptor.timed = chunk->job->batch->terms().timeout.count() != 0 ? 1 : 0;
   descriptor.runner = chunk->job->runner;
+  descriptor.eager = chunk->job->batch->terms().eager ? 1 : 0;
   if (chunk->payload.has_own_memory()) ++own_memory_;
   timed_ += descriptor.timed;
   ++published_;

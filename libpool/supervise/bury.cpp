@@ -62,7 +62,7 @@ void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point n
                       collect::Deliveries& deliveries) {
   WorkerRecord& record = workers_[worker];
   buried_ = true;
-  drain(worker, deliveries);
+  drain(worker, collect::OpenRuns::take, deliveries);
   const ring::Progress progress = record.reader.lane().progress.read();
   const bool retired = progress.phase == ring::Phase::retired && exit.status == 0;
   const bool never_claimed = progress.ticket == 0 && record.settled == 0;

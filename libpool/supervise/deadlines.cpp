@@ -70,7 +70,8 @@ bool Supervisor::expire(std::uint32_t slot, submit::Chunk& chunk, std::uint32_t 
   const std::uint64_t ticket = chunk.ticket;
   stops_[worker].request();
   const ring::Progress now = record.reader.lane().progress.read();
-  drain(worker, deliveries);  // may settle the chunk as a whole: it is looked up again
+  drain(worker, collect::OpenRuns::take,
+        deliveries);  // may settle the chunk as a whole: it is looked up again
   submit::Chunk* still = dispatcher_.find(slot, ticket);
   if (now.item != seen.item || !now.names(ticket) || !now.begun() || still == nullptr ||
       still->next != seen.item) {
@@ -108,7 +109,7 @@ void Supervisor::stop(const submit::Job& job, collect::Deliveries& deliveries) {
     WorkerRecord& record = workers_[worker];
     if (record.state != State::alive || record.doomed) continue;
     stops_[worker].request();
-    drain(worker, deliveries);
+    drain(worker, collect::OpenRuns::take, deliveries);
     bool holds = false;
     dispatcher_.visit_claimed([&](std::uint32_t, submit::Chunk& chunk, std::uint32_t owner) {
       holds = holds || (owner == worker && chunk.job.get() == &job);

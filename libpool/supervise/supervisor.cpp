@@ -35,12 +35,13 @@ void Supervisor::start() {
   server_.spawn(0, static_cast<std::uint32_t>(workers_.size()), 0);
 }
 
-bool Supervisor::pump(Clock::time_point now, bool reports, collect::Deliveries& deliveries) {
+bool Supervisor::pump(Clock::time_point now, bool thorough, collect::Deliveries& deliveries) {
   timer_.reset();
   buried_ = false;
-  bool anything = reports && take_reports(now, deliveries);
+  bool anything = thorough && take_reports(now, deliveries);
   if (server_.lost() && broken_ == nullptr && !ending_) lose_server(now, deliveries);
-  anything = drain_all(deliveries) || anything;
+  const auto open_runs = thorough ? collect::OpenRuns::take : collect::OpenRuns::leave;
+  anything = drain_all(open_runs, deliveries) || anything;
   hand_over_own_memory();
   check_deadlines(now, deliveries);
   if (absent_ != 0) start_due(now);
@@ -48,18 +49,21 @@ bool Supervisor::pump(Clock::time_point now, bool reports, collect::Deliveries& 
 }
 
 // Modelled in tests/model/pool.pml as a loop of round.
-bool Supervisor::drain_all(collect::Deliveries& deliveries) {
+bool Supervisor::drain_all(collect::OpenRuns open_runs, collect::Deliveries& deliveries) {
   bool anything = false;
   for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
-    if (workers_[worker].state == State::alive) anything = drain(worker, deliveries) || anything;
+    if (workers_[worker].state == State::alive)
+      anything = drain(worker, open_runs, deliveries) || anything;
   }
   return anything;
 }
 
-bool Supervisor::drain(std::uint32_t worker, collect::Deliveries& deliveries) {
+bool Supervisor::drain(std::uint32_t worker, collect::OpenRuns open_runs,
+                       collect::Deliveries& deliveries) {
   WorkerRecord& record = workers_[worker];
   if (record.corrupt) return false;
-  auto drained = collector_.drain({worker, record.pid, record.doomed}, record.reader, deliveries);
+  auto drained =
+      collector_.drain({worker, record.pid, record.doomed}, record.reader, open_runs, deliveries);
   if (drained.outcomes != 0) {
     record.settled += drained.outcomes;
     policy_.resolved();

@@ -43,12 +43,12 @@ class Supervisor {
   /// Asks for all workers.
   void start();
 
-  /// One round: takes the result rings, the clock and, if `reports`, what the fork server says into
-  /// account. True if anything happened.
-  bool pump(Clock::time_point now, bool reports, collect::Deliveries& deliveries);
+  /// One round: takes the result rings and the clock into account and, if it is `thorough`, also
+  /// open runs and what the fork server says. True if anything happened.
+  bool pump(Clock::time_point now, bool thorough, collect::Deliveries& deliveries);
 
   /// Takes what is in the result rings. True if there was anything.
-  bool drain_all(collect::Deliveries& deliveries);
+  bool drain_all(collect::OpenRuns open_runs, collect::Deliveries& deliveries);
 
   /// Wakes at most `count` workers that sleep for want of chunks.
   void wake_idle(std::size_t count) noexcept;
@@ -86,7 +86,7 @@ class Supervisor {
   void spawned(std::uint32_t worker, ForkServer::Event event);
   void exited(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
               collect::Deliveries& deliveries);
-  bool drain(std::uint32_t worker, collect::Deliveries& deliveries);
+  bool drain(std::uint32_t worker, collect::OpenRuns open_runs, collect::Deliveries& deliveries);
 
   // bury.cpp
   void bury(std::uint32_t worker, ExitStatus exit, Clock::time_point now,

@@ -56,12 +56,13 @@ class TestBatch final : public detail::Batch {
 
 /// Items are texts.
 struct Script {
-  std::vector<std::string> items;
+  std::vector<std::string> items = {};
   std::string call = "call";
   bool call_fails = false;
-  bool input_throws = false;         ///< after the last item, instead of ending
-  std::size_t bad_item = SIZE_MAX;   ///< this one cannot be encoded
-  std::size_t no_memory = SIZE_MAX;  ///< this one finds no memory
+  bool input_throws = false;                          ///< after the last item, instead of ending
+  std::size_t bad_item = SIZE_MAX;                    ///< this one cannot be encoded
+  std::size_t no_memory = SIZE_MAX;                   ///< this one finds no memory
+  std::optional<std::uint32_t> run_result_size = {};  ///< results may come in runs
 };
 
 class TestCodec final : public detail::ChunkCodec {
@@ -100,6 +101,15 @@ class TestCodec final : public detail::ChunkCodec {
                 "=" + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
     batch_->settled(1);
     return batch_->outcomes[index] != "=undecodable";
+  }
+  std::optional<std::uint32_t> run_result_size() const noexcept override {
+    return script_.run_result_size;
+  }
+  std::size_t decode_run(std::size_t index, codec::PayloadReader results) noexcept override {
+    while (results.remaining() != 0) {
+      decode(index++, codec::PayloadReader(results.take(*script_.run_result_size)));
+    }
+    return 0;
   }
 
  private:
@@ -188,7 +198,8 @@ class TestCore {
   }
 
   collect::Collector::Drained drain(std::uint32_t worker, bool doomed = false) {
-    return collector.drain({worker, 4711, doomed}, readers[worker], deliveries);
+    return collector.drain({worker, 4711, doomed}, readers[worker], collect::OpenRuns::take,
+                           deliveries);
   }
 
   /// Delivers and accounts for what is there.

@@ -162,7 +162,7 @@ TEST_CASE("fragments of a result that was never completed are void") {
   Claimed at;
   at.pool.core.lanes[0].forge(0,
                               {0, static_cast<std::uint8_t>(RecordKind::value), 0, 0,
-                               at.claimed.ticket, at.claimed.slot, 0, 4},
+                               at.claimed.ticket, at.claimed.slot, 0, 4, 0},
                               "half");
   at.progress(0, Phase::encode);
   at.pool.kill(0);
@@ -344,7 +344,7 @@ TEST_CASE("what an initializer threw is the cause, also when it is longer than a
   for (int fragment = 0; fragment < 4; ++fragment) {
     const auto kind = static_cast<std::uint8_t>(RecordKind::failed_start);
     const std::uint8_t last = fragment == 3 ? 1 : 0;
-    lane.forge(lane.header.tail, {0, kind, last, 0, 0, 0, 0, part.size()}, part);
+    lane.forge(lane.header.tail, {0, kind, last, 0, 0, 0, 0, 2000, 0}, part);
     pool.pump();
   }
   pool.exit(0, 71);

@@ -34,7 +34,7 @@ struct Claimed {
     core.lanes[0].forge(
         core.lanes[0].header.tail,
         {0, static_cast<std::uint8_t>(kind), last ? std::uint8_t{1} : std::uint8_t{0}, 0, ticket,
-         slot, item, text.size()},
+         slot, item, static_cast<std::uint32_t>(text.size()), 0},
         text);
   }
   void forge(std::uint32_t item, bool last, const std::string& text,
@@ -254,4 +254,80 @@ TEST_CASE("an outcome ends the attempts of its item") {
   at.core.put(0, at.claimed, 0, "a");
   at.core.drain(0);
   CHECK(at.chunk()->attempts == 0);
+}
+
+namespace {
+
+/// A chunk whose results are two bytes each, in an open run of worker 0.
+struct Running {
+  Running() {
+    core.enqueue(test, 4, 100);
+    core.dispatcher.refill(0);
+    claimed = core.claim(0);
+    room = core.writers[0]->open_run(claimed.ticket, claimed.slot, 0, 2);
+    std::memcpy(room.data(), "aabbccdd", 8);
+  }
+  /// Items before this one are complete.
+  void begin(std::uint32_t item) { core.set_progress(0, claimed.ticket, item, ring::Phase::run); }
+
+  TestCore core{4, 2};
+  const TestJob test{testing::Script{.run_result_size = 2}};
+  ring::TaskClaimer::Claimed claimed{};
+  std::span<std::byte> room;
+};
+
+}  // namespace
+
+TEST_CASE("results of an open run are taken as far as they are complete, each once") {
+  Running at;
+  CHECK(at.core.drain(0).outcomes == 0);
+  at.begin(0);
+  CHECK(at.core.drain(0).outcomes == 0);
+  at.begin(2);
+  CHECK(at.core.drain(0).outcomes == 2);
+  CHECK(at.core.drain(0).outcomes == 0);
+  at.begin(3);
+  at.core.writers[0]->close_run(4, 2);
+  const auto drained = at.core.drain(0);
+  CHECK(drained.outcomes == 2);
+  CHECK_FALSE(drained.corrupt);
+  at.core.deliver();
+  CHECK(at.test.batch->outcomes ==
+        std::map<std::size_t, std::string>{{100, "=aa"}, {101, "=bb"}, {102, "=cc"}, {103, "=dd"}});
+  CHECK_FALSE(at.test.batch->twice);
+  CHECK(at.core.dispatcher.find(at.claimed.slot, at.claimed.ticket) == nullptr);
+}
+
+TEST_CASE("a run that no honest worker writes is corrupt") {
+  const auto run = static_cast<std::uint8_t>(RecordKind::run);
+  struct Forgery {
+    std::uint32_t item;
+    std::uint32_t bytes;
+    std::uint32_t items;
+  };
+  for (const auto& [item, bytes, items] :
+       {Forgery{1, 2, 1}, Forgery{0, 10, 5}, Forgery{0, 2, 2}, Forgery{5, 2, 1},
+        Forgery{0, 2, UINT32_MAX}, Forgery{UINT32_MAX, 2, 2}}) {
+    Running at;
+    at.core.lanes[0].forge(
+        0, {0, run, 1, 0, at.claimed.ticket, at.claimed.slot, item, bytes, items}, "aabbccddee");
+    CHECK(at.core.drain(0).corrupt);
+  }
+  Running other;
+  other.core.lanes[1].forge(0, {0, run, 1, 0, other.claimed.ticket, other.claimed.slot, 0, 2, 1},
+                            "aa");
+  CHECK(other.core.drain(1).corrupt);
+}
+
+TEST_CASE("a run of results that have no fixed size is corrupt") {
+  TestCore core{4, 2};
+  const TestJob test;
+  core.enqueue(test, 4, 100);
+  core.dispatcher.refill(0);
+  const auto claimed = core.claim(0);
+  core.lanes[0].forge(
+      0,
+      {0, static_cast<std::uint8_t>(RecordKind::run), 1, 0, claimed.ticket, claimed.slot, 0, 2, 1},
+      "aa");
+  CHECK(core.drain(0).corrupt);
 }

@@ -52,8 +52,9 @@ TEST_CASE("what lies in shared memory is plain: no pointers to follow, no constr
 
 TEST_CASE("words of different writers lie in different cache lines") {
   CHECK(offsetof(ring::LaneHeader, progress) == 0);
-  CHECK(offsetof(ring::LaneHeader, head) == 64);
-  CHECK(offsetof(ring::LaneHeader, park) == 128);
+  CHECK(offsetof(ring::LaneHeader, tail) == 64);
+  CHECK(offsetof(ring::LaneHeader, head) == 128);
+  CHECK(offsetof(ring::LaneHeader, park) == 192);
   CHECK(sizeof(ring::LaneHeader) <= ring::lane_header_bytes);
   CHECK(sizeof(ring::ScanHint) == 64);
 }

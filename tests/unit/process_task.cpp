@@ -43,16 +43,21 @@ struct Outcomes {
   using Result = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
   void store(std::size_t index, Result&& value) { values.emplace(index, std::move(value)); }
   void fail(std::size_t index, std::exception_ptr error) { errors.emplace(index, error); }
+  void put(std::size_t index, Result&& value) { store(index, std::move(value)); }
+  void put_error(std::size_t index, std::exception_ptr error) { fail(index, error); }
+  void settled(std::size_t items) { counted += items; }
+  std::size_t counted = 0;  ///< of runs
   std::map<std::size_t, Result> values;
   std::map<std::size_t, std::exception_ptr> errors;
 };
 
-/// A worker that holds one chunk.
+/// A worker that holds one chunk; its runs hold at most three results.
 class ForgedWorker final : public ChunkContext {
  public:
   ForgedWorker(std::span<const std::byte> payload, std::size_t call_bytes, std::size_t stride,
                std::size_t items)
-      : payload_(payload),
+      : ChunkContext(word_, 1, 0, false),
+        payload_(payload),
         call_bytes_(call_bytes),
         stride_(stride),
         left_(items),
@@ -93,6 +98,24 @@ class ForgedWorker final : public ChunkContext {
   void fail_all(std::exception_ptr error) noexcept override { all_failed = error; }
   [[noreturn]] void leave_thread() noexcept override { ::_exit(0); }
 
+  [[nodiscard]] bool in_runs() const noexcept override { return true; }
+  [[nodiscard]] Run next_run(std::uint32_t done, std::size_t result_size) override {
+    take_run(done);
+    run_result_size_ = result_size;
+    const auto items = static_cast<std::uint32_t>(std::min<std::size_t>(left_, 3));
+    return {run_.data(), static_cast<std::uint32_t>(index_), items};
+  }
+  [[nodiscard]] codec::PayloadReader items() override {
+    return codec::PayloadReader(payload_.subspan(position_), payload_.data());
+  }
+  void fail_in_run(std::uint32_t done, std::exception_ptr error) noexcept override {
+    take_run(done);
+    errors[index_++] = error;
+    --left_;
+    run_result_size_ = 0;
+  }
+  void begin_eagerly(std::uint32_t) override {}
+
   [[nodiscard]] bool holds(const void* address) const {
     return address >= payload_.data() && address < payload_.data() + payload_.size();
   }
@@ -106,6 +129,17 @@ class ForgedWorker final : public ChunkContext {
   std::size_t index_ = 0;
   std::span<const std::byte> item_;
   PayloadBuffer result_;
+
+  void take_run(std::uint32_t done) {
+    begun += done;
+    for (std::uint32_t item = 0; item < done; ++item, ++index_, --left_) {
+      const auto from = run_.begin() + static_cast<std::ptrdiff_t>(item * run_result_size_);
+      results[index_] = Bytes(from, from + static_cast<std::ptrdiff_t>(run_result_size_));
+    }
+  }
+  ring::ProgressWord word_{};
+  std::size_t run_result_size_ = 0;
+  std::array<std::byte, 3 * ring::largest_run_result> run_{};
 };
 
 /// A batch of the items of `given`, taken whole as one chunk.

@@ -238,7 +238,7 @@ TEST_CASE("a header with one wrong field is corrupt") {
     CHECK(forged.look(with([](auto& h) { h.mark ^= 1; })) == Look::corrupt);
     CHECK(forged.look(with([](auto& h) { h.mark = 0; })) == Look::corrupt);
     for (unsigned kind = 0; kind < 256; ++kind) {
-      const bool known = kind >= 1 && kind <= 3;
+      const bool known = kind >= 1 && kind <= 4;
       CHECK(forged.look(with([kind](auto& h) { h.kind = static_cast<std::uint8_t>(kind); })) ==
             (known ? Look::record : Look::corrupt));
     }
@@ -249,8 +249,8 @@ TEST_CASE("a header with one wrong field is corrupt") {
     CHECK(forged.look(with([](auto& h) { h.bytes = 128; })) == Look::record);
     CHECK(forged.look(with([](auto& h) { h.bytes = 129; })) == Look::corrupt);
     CHECK(forged.look(with([](auto& h) { h.bytes = ring_size; })) == Look::corrupt);
-    CHECK(forged.look(with([](auto& h) { h.bytes = UINT64_MAX; })) == Look::corrupt);
-    CHECK(forged.look(with([](auto& h) { h.bytes = UINT64_MAX - 31; })) == Look::corrupt);
+    CHECK(forged.look(with([](auto& h) { h.bytes = UINT32_MAX; })) == Look::corrupt);
+    CHECK(forged.look(with([](auto& h) { h.bytes = UINT32_MAX - 31; })) == Look::corrupt);
     CHECK(forged.look(good) == Look::record);
   }
 }
@@ -303,14 +303,16 @@ TEST_CASE("whatever the ring holds, the reader stays inside of it and comes to a
       // Headers that look right, so that the reader goes on, with sizes of any kind.
       for (std::uint64_t at = 0; at < ring_size; at += 32 * (1 + random() % 8)) {
         const std::uint64_t position = reader.consumed() / ring_size * ring_size + at;
-        RecordHeader header{record_mark(position),
-                            static_cast<std::uint8_t>(random() % 4),
-                            static_cast<std::uint8_t>(random() % 2),
-                            0,
-                            random(),
-                            0,
-                            0,
-                            random() % 4 == 0 ? random() : random() % 300};
+        RecordHeader header{
+            record_mark(position),
+            static_cast<std::uint8_t>(random() % 5),
+            static_cast<std::uint8_t>(random() % 2),
+            0,
+            random(),
+            0,
+            0,
+            static_cast<std::uint32_t>(random() % 4 == 0 ? random() : random() % 300),
+            static_cast<std::uint32_t>(random())};
         std::memcpy(lane.ring().data() + at, &header, sizeof header);
       }
       lane.header.tail = reader.consumed() + 32 * (random() % (ring_size / 32 + 2));
@@ -330,6 +332,122 @@ TEST_CASE("whatever the ring holds, the reader stays inside of it and comes to a
       reader.give_back();
       REQUIRE(sum < UINT_MAX);
     }
+  }
+}
+
+namespace {
+
+/// A run of eight-byte results, whose step to an item is the progress word's.
+struct OpenRun {
+  explicit OpenRun(std::size_t before = 0) {
+    Outcome partial;
+    for (std::size_t at = 0; at < before; at += 64) {
+      lane.put(writer, RecordKind::value, 1, 2, 3, pattern(32, 1));
+      REQUIRE(take(reader, partial));
+    }
+    room = writer.open_run(7, 8, 10, sizeof(std::uint64_t));
+  }
+  /// The item begins; those before it are complete.
+  void begin(std::uint32_t item) { lane.header.progress.enter({7, item, Phase::run}); }
+  void put(std::uint32_t item, std::uint64_t result) {
+    std::memcpy(room.data() + (item - 10) * sizeof result, &result, sizeof result);
+  }
+  std::optional<std::uint32_t> look_open() {
+    REQUIRE(reader.refresh());
+    return reader.look_open(header, payload);
+  }
+
+  Lane lane{ring_size};
+  ResultWriter writer = lane.make_writer();
+  ResultReader reader = lane.make_reader();
+  std::span<std::byte> room;
+  RecordHeader header{};
+  std::span<const std::byte> payload;
+};
+
+}  // namespace
+
+TEST_CASE("a result in an open run is there as soon as the next item begins, and not before") {
+  OpenRun run;
+  CHECK_FALSE(run.look_open());  // the progress word speaks of something else
+  run.begin(10);
+  CHECK(run.look_open() == 10);
+  run.put(10, 4711);
+  CHECK(run.look_open() == 10);
+  run.begin(11);
+  REQUIRE(run.look_open() == 11);
+  CHECK(run.header.item == 10);
+  CHECK(run.header.ticket == 7);
+  CHECK(run.header.slot == 8);
+  std::uint64_t result = 0;
+  std::memcpy(&result, run.payload.data(), sizeof result);
+  CHECK(result == 4711);
+  RecordHeader none{};
+  CHECK(run.reader.look(none, run.payload) == Look::empty);
+}
+
+TEST_CASE("a closed run is one record, and no more an open one") {
+  OpenRun run;
+  for (std::uint32_t item = 10; item < 13; ++item) {
+    run.begin(item);
+    run.put(item, item);
+  }
+  run.writer.close_run(3, sizeof(std::uint64_t));
+  CHECK_FALSE(run.look_open());
+  REQUIRE(run.reader.look(run.header, run.payload) == Look::record);
+  CHECK(run.header.kind == static_cast<std::uint8_t>(RecordKind::run));
+  CHECK(run.header.items == 3);
+  CHECK(run.payload.size() == 24);
+  run.reader.pass(run.header);
+  CHECK_FALSE(run.look_open());
+}
+
+TEST_CASE("a progress word that is not of the open run says nothing about it") {
+  for (const Progress progress :
+       {Progress{6, 12, Phase::run}, Progress{7, 9, Phase::run}, Progress{7, 12, Phase::published},
+        Progress{7, 12, Phase::idle}}) {
+    OpenRun run;
+    run.lane.header.progress.enter(progress);
+    CHECK_FALSE(run.look_open());
+  }
+}
+
+TEST_CASE("a run that does not fit before the ring's end begins behind it") {
+  // 32 bytes are left of the ring: a header, and no result.
+  OpenRun run(ring_size - 64);
+  Outcome partial;
+  run.writer.close_run(1, sizeof(std::uint64_t));
+  run.room = run.writer.open_run(7, 8, 11, sizeof(std::uint64_t));
+  run.writer.close_run(1, sizeof(std::uint64_t));
+  std::uint32_t items = 0;
+  while (const auto record = take(run.reader, partial)) items += record->header.items;
+  CHECK(items == 2);
+}
+
+TEST_CASE("runs at every offset, of every length, keep their results") {
+  Lane lane(ring_size);
+  auto writer = lane.make_writer();
+  auto reader = lane.make_reader();
+  Outcome partial;
+  std::uint64_t next = 0;
+  std::uint64_t seen = 0;
+  for (std::uint32_t length = 1; length < 130; ++length) {
+    const auto room = writer.open_run(1, 0, 0, sizeof next);
+    const auto items =
+        static_cast<std::uint32_t>(std::min<std::size_t>(length, room.size() / sizeof next));
+    REQUIRE(items != 0);
+    for (std::uint32_t item = 0; item < items; ++item, ++next) {
+      std::memcpy(room.data() + item * sizeof next, &next, sizeof next);
+    }
+    writer.close_run(items, sizeof next);
+    while (const auto record = take(reader, partial)) {
+      for (std::size_t at = 0; at < record->header.items * sizeof seen; at += sizeof seen, ++seen) {
+        std::uint64_t result = 0;
+        std::memcpy(&result, record->bytes.data() + at, sizeof result);
+        REQUIRE(result == seen);
+      }
+    }
+    REQUIRE(seen == next);
   }
 }
 

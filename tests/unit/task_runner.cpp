@@ -260,3 +260,77 @@ TEST_CASE("a stopped worker begins nothing until the stop is taken back") {
   worker.join();
   CHECK(began);
 }
+
+namespace {
+
+/// The runner's shape for runs: the item's two characters, reversed; "i3" throws.
+void reverse_in_runs(detail::ChunkContext& context) {
+  REQUIRE(context.in_runs());
+  auto in = context.items();
+  std::uint32_t done = 0;
+  while (true) {
+    const auto run = context.next_run(done, 2);
+    if (run.items == 0) return;
+    for (done = 0; done != run.items; ++done) {
+      context.begin_in_run(run.item + done);
+      char item[2];
+      in.read(item, sizeof item);
+      if (item[1] == '3') {
+        context.fail_in_run(done, std::make_exception_ptr(std::runtime_error("three")));
+        done = 0;
+        break;
+      }
+      std::swap(item[0], item[1]);
+      std::memcpy(run.results + 2 * done, item, sizeof item);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("results of one size share a record, and a failure comes between two") {
+  Claimed at(6, true);
+  CHECK(at.run(reverse_in_runs) == 6);
+  const auto outcomes = at.outcomes();
+  REQUIRE(outcomes.size() == 3);
+  CHECK(text(outcomes[0]) == "0i1i2i");
+  CHECK(outcomes[0].header.item == 0);
+  CHECK(outcomes[0].header.items == 3);
+  CHECK(outcomes[1].header.kind == static_cast<std::uint8_t>(RecordKind::error));
+  CHECK(outcomes[1].header.item == 3);
+  CHECK(text(outcomes[2]) == "4i5i");
+  CHECK(outcomes[2].header.item == 4);
+  CHECK(at.progress() == Progress{ticket, 5, Phase::published});
+}
+
+TEST_CASE("a run names each of its items, and tells the task its index") {
+  Claimed at(3, true);
+  at.run([&](detail::ChunkContext& context) {
+    const auto run = context.next_run(0, 2);
+    CHECK(run.items == 3);
+    for (std::uint32_t item = 0; item < 3; ++item) {
+      context.begin_in_run(run.item + item);
+      CHECK(at.progress() == Progress{ticket, item, Phase::run});
+      CHECK(this_worker::task_index() == 500 + item);
+    }
+    context.next_run(3, 2);
+  });
+}
+
+TEST_CASE("a run begins no more items than the worker may") {
+  Claimed at(6, true);
+  at.place.tasks_left = 2;
+  CHECK(at.run(reverse_in_runs) == 2);
+  const auto outcomes = at.outcomes();
+  REQUIRE(outcomes.size() == 1);
+  CHECK(outcomes[0].header.items == 2);
+}
+
+TEST_CASE("chunks with deadlines have no runs") {
+  Claimed at(1, true);
+  at.task.timed = 1;
+  at.run([](detail::ChunkContext& context) {
+    CHECK_FALSE(context.in_runs());
+    echo(context);
+  });
+}

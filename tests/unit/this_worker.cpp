@@ -1,6 +1,8 @@
 /// Facts about where a task is.
 #include <libpool/this_worker.hpp>
 
+#include <libpool/ring/progress_word.hpp>
+
 #include <doctest/doctest.h>
 
 #include <thread>
@@ -29,7 +31,7 @@ TEST_CASE("all threads of a worker process are in it, whatever place the forking
   detail::become_process_worker(5);
   CHECK(this_worker::index() == 5);
   CHECK(this_worker::task_index() == std::nullopt);
-  detail::set_process_task(9);
+  detail::process_task_index().set(9);
   std::thread([] {
     CHECK(this_worker::index() == 5);
     CHECK(this_worker::task_index() == 9);
