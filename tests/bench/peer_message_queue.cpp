@@ -27,11 +27,11 @@ class Queue {
 class MessageQueues {
  public:
   static constexpr std::size_t task_bytes = sizeof(bench::Message);
-  static constexpr std::size_t block_bytes = std::size_t{64} << 10;
+  static constexpr std::size_t block_bytes = std::size_t{256} << 10;
 
   MessageQueues(std::size_t workers, std::size_t bytes)
       : bytes_(bytes),
-        capacity_(bytes == task_bytes ? 1024 : 16),
+        capacity_(bytes == task_bytes ? 1024 : 2 * workers),
         buffer_(bytes),
         tasks_("libpool_bench_tasks_" + std::to_string(::getpid()), capacity_, bytes),
         results_("libpool_bench_results_" + std::to_string(::getpid()), capacity_, bytes) {
@@ -54,7 +54,7 @@ class MessageQueues {
   }
 
   void blocks(const bench::Numbers& input, bench::Numbers& output) {
-    constexpr std::size_t numbers = block_bytes / sizeof(std::int64_t) - 1;
+    const std::size_t numbers = bytes_ / sizeof(std::int64_t) - 1;
     exchange(
         input.size(),
         [&](std::size_t begin) {

@@ -101,7 +101,7 @@ class Pipes {
     exchange(
         input.size(),
         [&](const Worker& worker, std::size_t begin) {
-          const bench::Part part = bench::part(begin, block_bytes / 8, input.size());
+          const bench::Part part = bench::part(begin, bytes_ / 8, input.size());
           worker.tasks.write(&part, sizeof part);
           worker.tasks.write(&input[begin], 8 * part.size);
           return begin + part.size;
@@ -123,10 +123,12 @@ class Pipes {
   }
 
  private:
-  /// Keeps less under way than a pipe holds, so that nobody can wait for ever in a write.
+  /// Keeps less under way than a pipe holds, or one block, which a worker reads to its end before
+  /// it writes: so nobody can wait for ever in a write.
   template <class Send, class Receive>
   void exchange(std::size_t size, Send send, Receive receive) {
-    const std::size_t window = bytes_ == task_bytes ? 2048 : 3;
+    const std::size_t blocks = std::max<std::size_t>(2, pipe_bytes / bytes_) - 1;
+    const std::size_t window = bytes_ == task_bytes ? 2048 : blocks;
     std::vector<pollfd> ends;
     for (const Worker& worker : workers_) ends.push_back({worker.results.reading_end(), POLLIN, 0});
     std::size_t sent = 0;
@@ -163,8 +165,8 @@ class Pipes {
     }
   }
 
-  [[noreturn]] static void work_on_blocks(const Worker& worker) {
-    bench::Numbers numbers(block_bytes / 8);
+  [[noreturn]] void work_on_blocks(const Worker& worker) const {
+    bench::Numbers numbers(bytes_ / 8);
     for (;;) {
       bench::Part part{};
       worker.tasks.read(&part, sizeof part);

@@ -1,7 +1,8 @@
 /// Bare processes: what the process peers and the limits share, and their workloads, written once.
 ///
 /// A peer is a class with a constructor that takes the number of workers and the bytes of its
-/// largest message, which is one of its `task_bytes` and `block_bytes`, and
+/// largest message (its `task_bytes` for single tasks, else those of the blocks that it carries),
+/// and
 ///   tasks(input, output)    increments each number, one message a task
 ///   blocks(input, output)   the same in messages of the peer's best size
 ///   one(x)                  increments one number and waits for it
@@ -14,10 +15,12 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <memory>
 #include <span>
 #include <system_error>
 
 #include "bench.hpp"
+#include "process_info.hpp"
 
 namespace bench {
 
@@ -105,11 +108,40 @@ void process_round_trips(const Arguments& arguments, Report& report) {
   check(result > 0, "W3");
 }
 
+/// W4: buffers in messages of their size, there and back into fresh memory.
+template <class Peer>
+void process_payloads(const Arguments& arguments, Report& report) {
+  const std::size_t bytes = arguments.count("bytes", 1 << 20);
+  Peer peer(arguments.workers(), bytes);
+  const Numbers input = numbers(arguments.count("buffers", 64) * (bytes / 8));
+  Numbers output;
+  const double spent = median_seconds(
+      arguments.budget(),
+      [&] {
+        output = Numbers(input.size());
+        peer.blocks(input, output);
+      },
+      [&] { output = Numbers(); });
+  check(incremented(output), "W4");
+  report.add("in_out_gib_per_s", static_cast<double>(8 * input.size()) / (1 << 30) / spent);
+}
+
+/// W10; tasks that sleep are nothing that a bare peer has.
+template <class Peer>
+void process_idle(const Arguments& arguments, Report& report) {
+  idle_and_crowded(
+      arguments, report,
+      [](std::size_t workers) { return std::make_unique<Peer>(workers, Peer::task_bytes); },
+      [](auto& peer) { keep(peer->one(1)); }, nullptr);
+}
+
 template <class Peer>
 std::map<std::string, Workload> process_workloads() {
   return {{"W1", process_empty_tasks<Peer>},
           {"W2", process_trivial_items<Peer>},
-          {"W3", process_round_trips<Peer>}};
+          {"W3", process_round_trips<Peer>},
+          {"W4", process_payloads<Peer>},
+          {"W10", process_idle<Peer>}};
 }
 
 /// One task or its result, on its way between processes.

@@ -5,36 +5,46 @@ import targets
 
 
 def number(value):
-    """Four digits at most, thousands as k, M and G."""
-    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+    """Three digits or four; thousands as k, M and G."""
+    for limit, divisor, unit in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
         if abs(value) >= limit:
-            return f"{value / (limit if limit != 1e4 else 1e3):.3g}{unit}"
-    return f"{value:.3g}"
+            return f"{value / divisor:.3g}{unit}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def verdict(target, judged):
+def ratio_line(target, results):
+    judged = targets.judge(target, results)
+    sign = "≥" if target.more_is_better else "≤"
+    bound = "" if target.bound is None else f"{sign} {number(target.bound)}"
     if judged is None:
-        return "not measured"
-    if target.at_least and target.bound == 0:
-        return ""
-    return "met" if judged["met"] else "NOT MET"
+        # Nothing to compare with, or a call that the library does not offer.
+        return f"{target.case:11} {target.text:46} {'-':>8} {'':24} {bound:>8}  not measured"
+    spread = f"({number(judged['low'])} – {number(judged['high'])})"
+    verdict = {True: "met", False: "NOT MET", None: ""}[judged["met"]]
+    return (f"{target.case:11} {target.text:46} {number(judged['value']):>8} {spread:24} {bound:>8}"
+            f"  {verdict}").rstrip()
 
 
 def ratio_lines(results):
-    yield f"{'case':8} {'ratio of medians':42} {'value':>8} {'(low – high of the rounds)':26} {'target':>9}"
+    yield f"{'case':11} {'ratio of medians':46} {'value':>8} {'(low – high)':24} {'target':>8}"
+    met = []
     for target in targets.TARGETS:
-        if target.case not in results:
-            continue
-        judged = targets.judge(target, results)
-        value, spread = "-", ""
-        if judged:
-            value = number(judged["value"])
-            spread = f"({number(judged['low'])} – {number(judged['high'])})"
-        bound = f"{'≥' if target.at_least else '≤'} {number(target.bound)}"
-        if target.at_least and target.bound == 0:
-            bound = ""
-        yield (f"{target.case:8} {target.text:42} {value:>8} {spread:26} {bound:>9}"
-               f"  {verdict(target, judged)}").rstrip()
+        if target.case in results and target.contender in results[target.case]:
+            yield ratio_line(target, results)
+            judged = targets.judge(target, results)
+            if target.bound is not None:
+                met.append(bool(judged and judged["met"]))
+    yield f"{sum(met)} of {len(met)} targets met"
+
+
+def figures(rounds):
+    """`metric median (low – high)` for each metric of one contender."""
+    for name in dict.fromkeys(name for each in rounds if each for name in each):
+        values = [each[name] for each in rounds if each and name in each]
+        text = f"{name} {number(targets.median(values))}"
+        if len(values) > 1:
+            text += f" ({number(min(values))} – {number(max(values))})"
+        yield text
 
 
 def absolute_lines(results):
@@ -45,13 +55,9 @@ def absolute_lines(results):
         yield f"{case.name}: {case.title}"
         for contender, outcome in results[case.name].items():
             if "absent" in outcome:
-                yield f"  {contender:18} absent: {outcome['absent']}"
+                yield f"  {contender:20} absent: {outcome['absent']}"
                 continue
-            names = dict.fromkeys(name for each in outcome["rounds"] if each for name in each)
-            figures = []
-            for name in names:
-                values = [each[name] for each in outcome["rounds"] if each and name in each]
-                figures.append(f"{name} {number(targets.median(values))} "
-                               f"({number(min(values))} – {number(max(values))})")
-            failures = "; ".join(sorted(set(outcome["failures"])))
-            yield f"  {contender:18} " + "  ".join(figures + ([f"FAILED: {failures}"] if failures else []))
+            texts = list(figures(outcome["rounds"]))
+            if outcome["failures"]:
+                texts.append("FAILED: " + "; ".join(sorted(set(outcome["failures"]))))
+            yield f"  {contender:20} " + "  ".join(texts)

@@ -82,13 +82,17 @@ class Rings {
  public:
   static constexpr std::size_t task_bytes = sizeof(Message);
   static constexpr std::size_t block_bytes = std::size_t{256} << 10;
+  static constexpr std::size_t large = std::size_t{1} << 21;
 
   Rings(std::size_t workers, std::size_t bytes)
       : workers_(workers),
-        blocks_a_worker_(bytes == task_bytes ? 0 : 4),
+        bytes_(bytes),
+        blocks_a_worker_(bytes == task_bytes ? 0
+                         : bytes < large     ? 4
+                                             : 2),
         lanes_memory_(workers * sizeof(Lane)),
         lanes_(lanes_memory_.as<Lane>()),
-        blocks_memory_(std::max<std::size_t>(1, workers * blocks_a_worker_ * block_bytes)) {
+        blocks_memory_(std::max<std::size_t>(1, workers * blocks_a_worker_ * bytes)) {
     children_.start(workers, [this](std::size_t i) { work(lanes_[i]); });
   }
 
@@ -123,7 +127,17 @@ class Rings {
   }
 
   void blocks(const Numbers& input, Numbers& output) {
-    constexpr std::size_t numbers = block_bytes / 8;
+    exchange(input, Work::increment, [&](const Part& done, const std::int64_t* block) {
+      std::memcpy(&output[done.begin], block, 8 * done.size);
+    });
+  }
+
+  /// What a worker does to each block: increments it in place, or makes its first number their sum.
+  enum class Work : std::uint64_t { increment, sum };
+
+  /// Has all blocks of the input worked on; `take(part, block)` sees each result where it lies.
+  template <class Take>
+  void exchange(const Numbers& input, Work what, Take take) {
     std::vector<Part> parts(workers_ * blocks_a_worker_);
     std::vector<std::size_t> free(parts.size());
     std::iota(free.begin(), free.end(), std::size_t{0});
@@ -133,9 +147,10 @@ class Rings {
       while (sent < input.size() && !free.empty()) {
         const std::size_t block = free.back();
         free.pop_back();
-        parts[block] = part(sent, numbers, input.size());
+        parts[block] = part(sent, bytes_ / 8, input.size());
         std::memcpy(block_at(block), &input[sent], 8 * parts[block].size);
-        send(block % workers_, {block, static_cast<std::int64_t>(parts[block].size)});
+        const auto request = static_cast<std::uint64_t>(what) << 63U | block;
+        send(block % workers_, {request, static_cast<std::int64_t>(parts[block].size)});
         sent += parts[block].size;
       }
       const std::optional<Message> result = try_receive();
@@ -144,10 +159,10 @@ class Rings {
         continue;
       }
       idle = Spinner();
-      const Part done = parts[result->index];
-      std::memcpy(&output[done.begin], block_at(result->index), 8 * done.size);
-      free.push_back(result->index);
-      received += done.size;
+      const std::size_t block = result->index & ~(std::uint64_t{1} << 63U);
+      take(parts[block], block_at(block));
+      free.push_back(block);
+      received += parts[block].size;
     }
   }
 
@@ -179,7 +194,7 @@ class Rings {
   }
 
   [[nodiscard]] std::int64_t* block_at(std::size_t block) const {
-    return blocks_memory_.as<std::int64_t>() + block * (block_bytes / 8);
+    return blocks_memory_.as<std::int64_t>() + block * (bytes_ / 8);
   }
 
   /// In a worker. Without blocks a message's value is the number, else the size of the block.
@@ -196,8 +211,7 @@ class Rings {
         if (blocks_a_worker_ == 0) {
           message.value = increment(message.value);
         } else {
-          std::int64_t* block = block_at(message.index);
-          for (std::int64_t i = 0; i < message.value; ++i) block[i] = increment(block[i]);
+          work_on_block(message);
         }
         lane.results.free_slot(k) = message;
       }
@@ -206,7 +220,18 @@ class Rings {
     }
   }
 
+  void work_on_block(const Message& message) const {
+    constexpr std::uint64_t sum = std::uint64_t{1} << 63U;
+    std::int64_t* block = block_at(message.index & ~sum);
+    if ((message.index & sum) != 0) {
+      block[0] = std::accumulate(block, block + message.value, std::int64_t{0});
+    } else {
+      for (std::int64_t i = 0; i < message.value; ++i) block[i] = increment(block[i]);
+    }
+  }
+
   std::size_t workers_;
+  std::size_t bytes_;
   std::size_t blocks_a_worker_;
   SharedMemory lanes_memory_;
   Lane* lanes_;
