@@ -3,6 +3,7 @@
 
 #include <stdio_ext.h>
 #include <unistd.h>
+#include <ext/stdio_sync_filebuf.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -21,11 +22,18 @@ using ring::Progress;
 
 namespace {
 
+/// Whether `std::cout` has a buffer of its own, and does not write through to stdio's.
+bool cout_has_buffer() noexcept {
+  static const std::streambuf* const through =
+      dynamic_cast<__gnu_cxx::stdio_sync_filebuf<char>*>(std::cout.rdbuf());
+  return std::cout.rdbuf() != through;
+}
+
 /// What a task has printed is out before its outcome is, so that output and results come in one
 /// order.
 void flush_output(bool last) noexcept {
   if (__fpending(stdout) != 0) std::fflush(stdout);
-  if (!last) return;
+  if (!last || !cout_has_buffer()) return;
   try {
     std::cout.flush();
     std::clog.flush();
@@ -52,19 +60,19 @@ TaskRunner::TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::
       place_(place),
       task_(task),
       slot_(slot),
-      clock_(place.lane),
-      next_(task.begin_item) {
-  clock_.chunk_starts();
-}
+      next_(task.begin_item) {}
 
 void TaskRunner::run(std::span<const std::byte> payload) {
   payload_ = payload;
-  items_ = codec::PayloadReader(payload.subspan(task_.call_size), payload.data());
+  items_ =
+      codec::PayloadReader(payload.subspan(task_.items_offset, task_.items_size), payload.data());
   for (std::uint32_t skipped = 0; skipped < task_.begin_item; ++skipped) (void)take_item();
   // Decoding the callable is the first item's work: if it kills this worker, or takes too long, it
   // must be somebody's, or the chunk would go on killing workers.
   name_item();
-  const auto* runner = place_.modules.address_of(task_.runner);
+  codec::FunctionToken token;
+  codec::PayloadReader(payload).read(&token, sizeof token);
+  const auto* runner = place_.modules.address_of(token);
   if (runner == nullptr) {
     fail_all(std::make_exception_ptr(PoolError("the function is in no module of this worker")));
     return;
@@ -73,7 +81,9 @@ void TaskRunner::run(std::span<const std::byte> payload) {
 }
 
 codec::PayloadReader TaskRunner::call() {
-  return codec::PayloadReader(payload_.first(task_.call_size), payload_.data());
+  codec::PayloadReader call(payload_.first(task_.call_size), payload_.data());
+  (void)call.take(sizeof(codec::FunctionToken));
+  return call;
 }
 
 codec::PayloadReader TaskRunner::take_item() {
@@ -107,7 +117,7 @@ void TaskRunner::name_item() {
     enter(Phase::decode);
     return;
   }
-  clock_.item_starts();
+  place_.clock.item_starts();
   place_.lane.progress.enter_stoppable({task_.ticket, item_, Phase::decode});
   // Not yet begun in earnest: a kill that comes here is not for this item, and the parent knows it.
   obey_stop(place_.stop, place_.lane.park);
@@ -130,7 +140,7 @@ codec::PayloadWriter& TaskRunner::result() {
 void TaskRunner::publish() {
   const bool last = next_ == task_.end_item || place_.tasks_left == 0;
   flush_output(last);
-  if (last) clock_.account();
+  if (last) place_.clock.account();
   place_.writer.publish();
   // After the publication: in the other order, a death in between would leave an item that ran and
   // has no outcome, and that nobody is blamed for, so that it would run twice.
@@ -158,7 +168,7 @@ void TaskRunner::close_run(std::uint32_t done) noexcept {
   item_ = next_ - 1;
   const bool last = next_ == task_.end_item || place_.tasks_left == 0;
   flush_output(last);
-  if (last) clock_.account();
+  if (last) place_.clock.account();
   place_.writer.close_run(done, *run_result_size_);
   run_result_size_.reset();
 }

@@ -24,6 +24,7 @@ struct Workplace {
   const ring::StopWord& stop;
   const codec::ModuleMap& modules;
   std::uint64_t tasks_left;  ///< items until this worker retires
+  ring::LaneClock clock{lane};
 };
 
 /// Waits for as long as the parent wants this worker to begin nothing. If it is to be killed, the
@@ -69,7 +70,6 @@ class TaskRunner final : public detail::ChunkContext {
   const ring::TaskDescriptor task_;
   const std::uint32_t slot_;
   std::span<const std::byte> payload_;
-  ring::LaneClock clock_;
   codec::PayloadReader items_;  ///< from the next item on
   codec::PayloadReader item_bytes_;
   std::uint32_t next_ = 0;

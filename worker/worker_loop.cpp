@@ -103,11 +103,13 @@ void WorkerLoop::publish_failed_start(std::exception_ptr error) noexcept {
 }
 
 void WorkerLoop::run() {
+  place_.clock.start();
   while (true) {
     if (const auto claimed = claimer_.claim()) {
       run_chunk(*claimed);
     } else {
       idle();
+      place_.clock.start();
     }
   }
 }
@@ -133,7 +135,7 @@ void WorkerLoop::run_chunk(ring::TaskClaimer::Claimed claimed) {
   lane_.progress.enter({claimed.ticket, task.begin_item, ring::Phase::claimed});
   obey_stop(place_.stop, lane_.park);
   TaskRunner runner(place_, task, claimed.slot);
-  const auto size = static_cast<std::size_t>(task.payload_size);
+  const auto size = static_cast<std::size_t>(task.items_offset + task.items_size);
   if (task.payload_offset != ring::own_memory_offset) {
     const std::byte* arena = memory::address(task_region_) + task_layout_.arena_offset();
     runner.run({arena + task.payload_offset, size});
@@ -152,7 +154,7 @@ void WorkerLoop::run_from_own_memory(TaskRunner& runner, const ring::TaskDescrip
     runner.fail_all(std::current_exception());
     return;
   }
-  runner.run({memory::address(own), static_cast<std::size_t>(task.payload_size)});
+  runner.run({memory::address(own), own.get_size()});
 }
 
 memory::Mapping WorkerLoop::receive_own_memory(const ring::TaskDescriptor& task) {

@@ -49,6 +49,9 @@ class ChunkCodec {
     return std::nullopt;
   }
 
+  /// Whether a step of the input can take long or depend on results: anything but memory.
+  [[nodiscard]] virtual bool input_may_wait() const noexcept { return true; }
+
   /// Encodes the callable. What it throws (as `SerializationError`) becomes the outcome of the
   /// chunk's items.
   virtual void encode_call(codec::ContiguousWriter& out) = 0;

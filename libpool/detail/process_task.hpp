@@ -85,6 +85,14 @@ class TypedChunkCodec final : public ChunkCodec {
     return detail::run_result_size<Result>;
   }
 
+  [[nodiscard]] bool input_may_wait() const noexcept override {
+    if constexpr (requires { Source::side_by_side; }) {
+      return !Source::side_by_side;
+    } else {
+      return true;
+    }
+  }
+
   void encode_call(codec::ContiguousWriter& out) override { encode_callable(out, f_, modules_); }
 
   [[nodiscard]] Pulled encode(std::size_t limit, codec::ContiguousWriter& out) override {

@@ -16,6 +16,10 @@ namespace {
 /// wakes.
 constexpr std::size_t waiting_chunks = 16;
 
+/// Chunks that are fed before any of them is published, at most: a microsecond or two of work,
+/// after which the payload, the lock and the wake that they share hardly count.
+constexpr std::size_t chunks_a_step = 16;
+
 }  // namespace
 
 /// Whether the pool has room for another chunk of the job; whether the batch wants one is for
@@ -44,20 +48,21 @@ void Engine::feed(const std::shared_ptr<Job>& job) {
   wake_followers(lock);
 }
 
-/// Pulls and enqueues one chunk. False if the batch wants none now.
+/// Pulls and enqueues a chunk, or several where the input never waits: they then cost one lock and
+/// one wake together. False if the batch wants none now.
 bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) {
   Batch& batch = *job->batch;
   job->feeding = true;
   job->feed_again = false;
   lock.unlock();
-  const std::size_t limit = batch.next_chunk();
-  if (limit == 0) {
+  submit::Fed fed = submit::feed(job, job->codec->input_may_wait() ? 1 : chunks_a_step, memory_);
+  if (!fed.wanted) {
     lock.lock();
     job->feeding = false;
     if (batch.input_ended() || batch.abandoned()) job->input_ended = true;
     return job->feed_again;  // room appeared after the batch had said that there is none
   }
-  take_in(job, submit::feed(job, batch.pulled(), limit, memory_), lock);
+  take_in(job, std::move(fed), lock);
   job->feeding = false;
   return true;
 }
@@ -66,21 +71,20 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) {
 // Modelled in tests/model/pool.pml as a feeding thread's step of round and poll.
 void Engine::take_in(const std::shared_ptr<Job>& job, submit::Fed fed, Lock& lock) {
   Batch& batch = *job->batch;
-  batch.pulled(fed.pulled);
   lock.lock();
   job->pulled += fed.pulled;
   submitted_ += fed.pulled;
   tally_.failed += fed.failed;
   job->counted += fed.failed;
-  if (fed.chunk != nullptr && !job->abandoned) {
-    ++job->chunks;
-    const bool timed = batch.terms().timeout.count() != 0;
-    dispatcher_.enqueue(std::move(fed.chunk));
+  if (!fed.chunks.empty() && !job->abandoned) {
+    job->chunks += fed.chunks.size();
+    for (auto& chunk : fed.chunks) dispatcher_.enqueue(std::move(chunk));
     publish_and_wake();
-    if (timed) kick(lock);  // a sleeping driver knows nothing of this chunk's deadlines
+    // A sleeping driver knows nothing of these chunks' deadlines.
+    if (batch.terms().timeout.count() != 0) kick(lock);
   }
   lock.unlock();
-  fed.chunk = nullptr;
+  fed.chunks.clear();
   for (std::size_t item = fed.pulled - fed.failed; item < fed.pulled; ++item) {
     batch.fail(fed.first_index + item, fed.error);
   }

@@ -179,10 +179,10 @@ class LaneClock {
   /// makes it visible.
   void item_starts() noexcept { lane_->started.store(now(), std::memory_order_relaxed); }
 
-  /// A chunk begins.
-  void chunk_starts() noexcept { since_ = now(); }
+  /// The worker has been idle.
+  void start() noexcept { since_ = now(); }
 
-  /// Adds the time since `chunk_starts` or the last call to the busy time.
+  /// Adds the time since `start` or the last call to the busy time.
   void account() noexcept;
 
   /// The monotonic clock, ns.

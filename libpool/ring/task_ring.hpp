@@ -20,24 +20,23 @@ namespace libpool::ring {
 
 /// What a chunk is. Written by the parent before the slot is published, unchanged until it is
 /// released.
-struct TaskDescriptor {
+struct alignas(64) TaskDescriptor {
   std::uint64_t ticket;
   std::uint64_t
       payload_offset;  ///< in the arena; `own_memory_offset` if the payload has memory of its own
-  std::uint64_t payload_size;  ///< bytes
-  std::uint64_t call_size;     ///< bytes of the encoded callable, from the start of the payload
-  std::uint64_t first_index;   ///< place in the batch of the payload's first item
-  std::uint32_t begin_item;    ///< items of the payload to run: from here
+  std::uint64_t call_size;     ///< bytes of the runner's token and the callable, which come first
+  std::uint64_t items_offset;  ///< in the payload, of the chunk's items
+  std::uint64_t items_size;    ///< bytes of them
+  std::uint64_t first_index;   ///< place in the batch of the chunk's first item
+  std::uint32_t begin_item;    ///< items of the chunk to run: from here
   std::uint32_t end_item;      ///< up to, not including, here
   std::uint32_t item_stride;   ///< bytes of each item, or zero for items with a length in front
-  std::uint32_t timed;         ///< 1: items have deadlines
-  codec::FunctionToken runner;
-  std::uint32_t eager;  ///< 1: somebody waits for the results one by one
-  std::uint32_t reserved[9];
+  std::uint16_t timed;         ///< 1: items have deadlines
+  std::uint16_t eager;         ///< 1: somebody waits for the results one by one
 };
 inline constexpr std::uint64_t own_memory_offset = UINT64_MAX;
-static_assert(sizeof(TaskDescriptor) == 128 && std::is_trivially_copyable_v<TaskDescriptor>);
-static_assert(offsetof(TaskDescriptor, begin_item) == 40 && offsetof(TaskDescriptor, runner) == 56);
+static_assert(sizeof(TaskDescriptor) == 64 && std::is_trivially_copyable_v<TaskDescriptor>);
+static_assert(offsetof(TaskDescriptor, begin_item) == 48 && offsetof(TaskDescriptor, eager) == 62);
 
 /// Where scans begin: the slot after the one claimed last. Advice only; any value is harmless.
 struct alignas(64) ScanHint {

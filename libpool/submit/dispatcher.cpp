@@ -28,7 +28,7 @@ std::size_t Dispatcher::refill(std::uint64_t now) {
 }
 
 bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
-  if (publisher_.free_slots() == 0 || !memory_.bring_in(chunk->payload)) return false;
+  if (publisher_.free_slots() == 0 || !memory_.bring_in(*chunk->payload)) return false;
   const std::uint32_t slot = *publisher_.reserve();
   chunk->ticket = ++last_ticket_;
   chunk->published_at = now;
@@ -39,17 +39,17 @@ bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
   ring::TaskDescriptor descriptor{};
   descriptor.ticket = chunk->ticket;
   descriptor.payload_offset =
-      chunk->payload.in_arena() ? chunk->payload.arena_offset() : ring::own_memory_offset;
-  descriptor.payload_size = chunk->payload.size;
+      chunk->payload->in_arena() ? chunk->payload->arena_offset() : ring::own_memory_offset;
   descriptor.call_size = chunk->call_size;
+  descriptor.items_offset = chunk->items_offset;
+  descriptor.items_size = chunk->items_size;
   descriptor.first_index = chunk->first_index;
   descriptor.begin_item = chunk->next;
   descriptor.end_item = chunk->end;
   descriptor.item_stride = chunk->job->codec->item_stride();
   descriptor.timed = chunk->job->batch->terms().timeout.count() != 0 ? 1 : 0;
-  descriptor.runner = chunk->job->runner;
   descriptor.eager = chunk->job->batch->terms().eager ? 1 : 0;
-  if (chunk->payload.has_own_memory()) ++own_memory_;
+  if (chunk->payload->has_own_memory()) ++own_memory_;
   timed_ += descriptor.timed;
   ++published_;
   slots_[slot] = std::move(chunk);
@@ -68,7 +68,7 @@ bool Dispatcher::claimed_by(std::uint32_t slot, std::uint32_t worker) const noex
 
 void Dispatcher::forget(Chunk& chunk) noexcept {
   --published_;
-  if (chunk.payload.has_own_memory()) --own_memory_;
+  if (chunk.payload->has_own_memory()) --own_memory_;
   if (chunk.job->batch->terms().timeout.count() != 0) --timed_;
 }
 
@@ -76,7 +76,7 @@ void Dispatcher::settle(std::uint32_t slot) { discard(take(slot)); }
 
 void Dispatcher::discard(std::unique_ptr<Chunk> chunk) {
   --chunk->job->chunks;
-  chunk->payload = {};
+  chunk->payload.reset();
   if (chunk->job.use_count() == 1) spent_.push_back(std::move(chunk));
 }
 
@@ -133,7 +133,7 @@ void Dispatcher::visit_claimed(
 void Dispatcher::visit_own_memory(const std::function<void(Chunk&, std::uint32_t)>& visit) {
   if (own_memory_ == 0) return;
   visit_claimed([&](std::uint32_t, Chunk& chunk, std::uint32_t owner) {
-    if (chunk.payload.has_own_memory()) visit(chunk, owner);
+    if (chunk.payload->has_own_memory()) visit(chunk, owner);
   });
 }
 

@@ -9,19 +9,38 @@ namespace {
 
 using detail::ChunkCodec;
 
+/// Bytes of an encoded callable that is kept for the next payloads, at most; a larger one, with
+/// bound values perhaps, is encoded for each, so that a batch does not hold it twice.
+constexpr std::size_t largest_kept_call = 4096;
+
+/// A payload that has grown so far takes no more chunks: they would wait for each other.
+constexpr std::size_t enough_bytes = std::size_t{16} << 10;
+
+/// Where callable and items begin: a multiple of this, so that blocks in them can be viewed in
+/// place.
+constexpr std::size_t part_alignment = 16;
+
 /// Encodes the callable; what it throws becomes the outcome of all items of the chunk.
-std::exception_ptr encode_call(ChunkCodec& codec, TaskWriter& out) {
+std::exception_ptr encode_call(Job& job, TaskWriter& out) {
   try {
-    codec.encode_call(out);
-    out.align(16);
+    if (!job.call.empty()) {
+      out.write(job.call.data(), job.call.size());
+      return nullptr;
+    }
+    out.write(&job.runner, sizeof job.runner);
+    job.codec->encode_call(out);
+    out.align(part_alignment);
+    const auto call = out.written();
+    if (call.size() <= largest_kept_call) job.call.assign(call.begin(), call.end());
     return nullptr;
   } catch (...) {
     return std::current_exception();
   }
 }
 
+/// Counts what one chunk's pull gave.
 void note(Fed& fed, const ChunkCodec::Pulled& pulled) {
-  fed.pulled = pulled.items;
+  fed.pulled += pulled.items;
   switch (pulled.what) {
     case ChunkCodec::Pull::more:
       break;
@@ -40,38 +59,60 @@ void note(Fed& fed, const ChunkCodec::Pulled& pulled) {
   }
 }
 
+/// Pulls and encodes the items of one chunk behind what is written.
+void feed_chunk(Fed& fed, const std::shared_ptr<Job>& job, std::size_t limit,
+                std::uint64_t call_size, TaskWriter& out) {
+  out.align(part_alignment);
+  const std::size_t begin = out.position();
+  const std::size_t pulled_before = fed.pulled;
+  const auto pulled = job->codec->encode(std::min<std::size_t>(limit, ring::max_chunk_items), out);
+  note(fed, pulled);
+  job->batch->pulled(fed.pulled - pulled_before);
+  if (pulled.items == 0) return;
+  auto chunk = std::make_unique<Chunk>();
+  chunk->job = job;
+  chunk->call_size = call_size;
+  chunk->items_offset = begin;
+  chunk->items_size = out.position() - begin;
+  chunk->first_index = fed.first_index + pulled_before;
+  chunk->end = static_cast<std::uint32_t>(pulled.items);
+  fed.chunks.push_back(std::move(chunk));
+}
+
 }  // namespace
 
-Fed feed(const std::shared_ptr<Job>& job, std::size_t first_index, std::size_t limit,
-         PayloadMemory& memory) noexcept {
+Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory& memory) noexcept {
   Fed fed;
-  fed.first_index = first_index;
+  detail::Batch& batch = *job->batch;
+  fed.first_index = batch.pulled();
+  std::size_t limit = batch.next_chunk();
+  fed.wanted = limit != 0;
+  if (!fed.wanted) return fed;
   try {
     TaskWriter out(memory, job->expected_bytes);
-    const std::exception_ptr call_error = encode_call(*job->codec, out);
-    const std::size_t call_size = out.position();
-    const auto pulled =
-        job->codec->encode(std::min<std::size_t>(limit, ring::max_chunk_items), out);
-    note(fed, pulled);
+    const std::exception_ptr call_error = encode_call(*job, out);
+    const std::uint64_t call_size = out.position();
+    fed.chunks.reserve(most_chunks);
+    do {
+      feed_chunk(fed, job, limit, call_size, out);
+    } while (fed.chunks.size() < most_chunks && !fed.ended && fed.failed == 0 &&
+             call_error == nullptr && out.position() < enough_bytes &&
+             (limit = batch.next_chunk()) != 0);
     if (call_error != nullptr) {
+      fed.chunks.clear();
       fed.failed = fed.pulled;
       fed.error = call_error;
-    } else if (pulled.items != 0) {
-      auto chunk = std::make_unique<Chunk>();
-      chunk->job = job;
-      chunk->call_size = call_size;
-      chunk->first_index = first_index;
-      chunk->end = static_cast<std::uint32_t>(pulled.items);
-      chunk->payload = out.finish();
+    } else if (!fed.chunks.empty()) {
+      const auto payload = std::make_shared<TaskPayload>(out.finish());
+      for (const auto& chunk : fed.chunks) chunk->payload = payload;
       // A large payload says little about the next one, whose memory would be reserved for nothing.
-      job->expected_bytes = std::min(chunk->payload.size, memory.largest_block());
-      fed.chunk = std::move(chunk);
+      job->expected_bytes = std::min(payload->size, memory.largest_block());
     }
   } catch (...) {
     // No memory for a payload. Items already pulled are lost to the input, so they and it end here.
     fed.ended = true;
     fed.input_error = std::current_exception();
-    fed.chunk = nullptr;
+    fed.chunks.clear();
     fed.failed = fed.pulled;
     fed.error = fed.input_error;
   }

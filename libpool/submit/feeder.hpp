@@ -1,4 +1,4 @@
-/// ④ The feeder: pulls items from a batch's input and encodes them, a chunk at a time.
+/// ④ The feeder: pulls items from a batch's input and encodes them, a few chunks at a time.
 ///
 /// Runs in the parent, on the batch's feeding thread and without any lock, because it runs the
 /// user's iterators and encoders. Before it: the calls of the pool; behind it: the dispatcher. No
@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <vector>
 
 #include <libpool/submit/job.hpp>
 
@@ -15,18 +16,19 @@ namespace libpool::submit {
 
 /// What one step of feeding gave.
 struct Fed {
-  std::unique_ptr<Chunk> chunk;  ///< null if no item could be encoded
-  std::size_t first_index = 0;   ///< place in the batch of the first item pulled
-  std::size_t pulled = 0;        ///< items, those that failed included; failed ones come last
-  std::size_t failed = 0;        ///< of those, items whose outcome is `error`
+  std::vector<std::unique_ptr<Chunk>> chunks;  ///< none if no item could be encoded
+  bool wanted = true;                          ///< false: the batch wants no chunk now
+  std::size_t first_index = 0;                 ///< place in the batch of the first item pulled
+  std::size_t pulled = 0;  ///< items, those that failed included; failed ones come last
+  std::size_t failed = 0;  ///< of those, items whose outcome is `error`
   std::exception_ptr error = nullptr;
   bool ended = false;                        ///< the input has ended
   std::exception_ptr input_error = nullptr;  ///< what the input threw, if that ended it
 };
 
-/// Pulls and encodes at most `limit` items, the first of which has index `first_index`. Never
-/// throws.
-[[nodiscard]] Fed feed(const std::shared_ptr<Job>& job, std::size_t first_index, std::size_t limit,
+/// Takes steps of the batch: pulls and encodes at most so many chunks into one payload, which ends
+/// early when it grows. Never throws.
+[[nodiscard]] Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks,
                        PayloadMemory& memory) noexcept;
 
 }  // namespace libpool::submit

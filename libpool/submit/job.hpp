@@ -27,6 +27,7 @@ struct Job {
 
   // Owned by the feeding thread.
   std::size_t expected_bytes = 128;  ///< of the next chunk's payload, from the last one's
+  std::vector<std::byte> call;       ///< token and callable, once encoded and if they are small
 
   // Guarded by the core's mutex.
   std::size_t chunks = 0;   ///< encoded and not yet settled as a whole
@@ -46,13 +47,16 @@ struct Job {
   }
 };
 
-/// Consecutive items that travel together. Items count from the start of the payload.
+/// Consecutive items that travel together. Chunks that were fed together share a payload: the
+/// runner's token and the callable, then the items of each.
 struct Chunk {
   std::shared_ptr<Job> job;
-  TaskPayload payload;
-  std::uint64_t call_size = 0;  ///< bytes of the encoded callable
-  std::size_t first_index = 0;  ///< place in the batch of item 0
-  std::uint32_t next = 0;       ///< the first item not settled; workers settle in order
+  std::shared_ptr<TaskPayload> payload;
+  std::uint64_t call_size = 0;     ///< bytes of the token and the callable
+  std::uint64_t items_offset = 0;  ///< in the payload
+  std::uint64_t items_size = 0;    ///< bytes
+  std::size_t first_index = 0;     ///< place in the batch of item 0
+  std::uint32_t next = 0;          ///< the first item not settled; workers settle in order
   std::uint32_t end = 0;
   std::size_t attempts = 0;  ///< of item `next` that ended in a crash
 

@@ -157,8 +157,8 @@ void Supervisor::wake_idle(std::size_t count) noexcept {
 void Supervisor::hand_over_own_memory() noexcept {
   dispatcher_.visit_own_memory([&](submit::Chunk& chunk, std::uint32_t owner) {
     if (chunk.handed_over || owner >= workers_.size() || !workers_[owner].socket) return;
-    const ring::OwnMemoryMessage message{chunk.ticket, chunk.payload.size};
-    const int fd = chunk.payload.own_fd();
+    const ring::OwnMemoryMessage message{chunk.ticket, chunk.payload->size};
+    const int fd = chunk.payload->own_fd();
     const auto sent = detail::send_message(workers_[owner].socket.get(), &message, sizeof message,
                                            {&fd, 1}, false);
     // A socket that is full holds messages for chunks that are over; the next round tries again.

@@ -37,7 +37,7 @@ inline std::string text_of(const std::exception_ptr& error) {
 class TestBatch final : public detail::Batch {
  public:
   explicit TestBatch(Terms terms = {}) : Batch(terms) {}
-  std::size_t next_chunk() override { return 1; }
+  std::size_t next_chunk() override { return chunk_items; }
   void put_error(std::size_t index, std::exception_ptr error) noexcept override {
     errors[index] = error;
     put(index, "!" + text_of(error));
@@ -48,6 +48,7 @@ class TestBatch final : public detail::Batch {
     order.push_back(index);
   }
 
+  std::size_t chunk_items = 1;
   std::map<std::size_t, std::string> outcomes;
   std::map<std::size_t, std::exception_ptr> errors;
   std::vector<std::size_t> order;
@@ -170,8 +171,9 @@ class TestCore {
     chunk->job = of.job;
     chunk->first_index = first_index;
     chunk->end = items;
-    chunk->payload = plain.memory.allocate(64);
-    chunk->payload.size = 64;
+    chunk->payload = std::make_shared<submit::TaskPayload>(plain.memory.allocate(64));
+    chunk->payload->size = 64;
+    chunk->items_size = 64;
     ++of.job->chunks;
     of.job->pulled += items;
     dispatcher.enqueue(std::move(chunk));

@@ -80,7 +80,8 @@ TEST_CASE("a descriptor says what the chunk is") {
   core.dispatcher.refill(0);
   const auto& descriptor = core.descriptors[0];
   CHECK(descriptor.ticket == 1);
-  CHECK(descriptor.payload_size == 64);
+  CHECK(descriptor.items_offset == 0);
+  CHECK(descriptor.items_size == 64);
   CHECK(descriptor.payload_offset == 0);
   CHECK(descriptor.first_index == 1000);
   CHECK(descriptor.begin_item == 0);
@@ -220,8 +221,8 @@ TEST_CASE("a payload of its own memory is visited once it is claimed") {
   auto chunk = std::make_unique<Chunk>();
   chunk->job = test.job;
   chunk->end = 1;
-  chunk->payload = core.plain.memory.allocate(100'000);
-  chunk->payload.size = 100'000;
+  chunk->payload = std::make_shared<submit::TaskPayload>(core.plain.memory.allocate(100'000));
+  chunk->payload->size = 100'000;
   ++test.job->chunks;
   core.dispatcher.enqueue(std::move(chunk));
   core.dispatcher.refill(0);

@@ -18,8 +18,7 @@ namespace {
 
 /// The items of a payload as the format says: the call, aligned to 16, then length, bytes, padding.
 std::vector<std::string> items_of(const submit::Chunk& chunk) {
-  codec::PayloadReader reader({chunk.payload.bytes(), chunk.payload.size});
-  (void)reader.take(chunk.call_size);
+  codec::PayloadReader reader({chunk.payload->bytes() + chunk.items_offset, chunk.items_size});
   std::vector<std::string> items;
   for (std::uint32_t item = chunk.next; item < chunk.end; ++item) {
     std::uint64_t size = 0;
@@ -32,6 +31,12 @@ std::vector<std::string> items_of(const submit::Chunk& chunk) {
   return items;
 }
 
+/// One chunk of at most so many items.
+Fed feed_chunk(const TestJob& test, std::size_t items, submit::PayloadMemory& memory) {
+  test.batch->chunk_items = items;
+  return feed(test.job, 1, memory);
+}
+
 using Strings = std::vector<std::string>;
 
 }  // namespace
@@ -39,24 +44,25 @@ using Strings = std::vector<std::string>;
 TEST_CASE("a step pulls as many items as it may and leaves the rest") {
   TestMemory plain;
   TestJob test({.items = {"a", "bb", "", "dddddddddd", "e"}});
-  Fed fed = feed(test.job, 100, 3, plain.memory);
-  REQUIRE(fed.chunk != nullptr);
-  CHECK(fed.chunk->job == test.job);
-  CHECK(fed.chunk->first_index == 100);
-  CHECK(fed.chunk->index_of(2) == 102);
-  CHECK(fed.chunk->next == 0);
-  CHECK(fed.chunk->end == 3);
-  CHECK(fed.chunk->call_size == 16);
-  CHECK(items_of(*fed.chunk) == Strings{"a", "bb", ""});
+  test.batch->pulled(100);
+  Fed fed = feed_chunk(test, 3, plain.memory);
+  REQUIRE(fed.chunks.size() == 1);
+  CHECK(fed.chunks[0]->job == test.job);
+  CHECK(fed.chunks[0]->first_index == 100);
+  CHECK(fed.chunks[0]->index_of(2) == 102);
+  CHECK(fed.chunks[0]->next == 0);
+  CHECK(fed.chunks[0]->end == 3);
+  CHECK(fed.chunks[0]->call_size == 48);  // a token of 32 bytes, "call", padded
+  CHECK(items_of(*fed.chunks[0]) == Strings{"a", "bb", ""});
   CHECK(fed.first_index == 100);
   CHECK(fed.pulled == 3);
   CHECK(fed.failed == 0);
   CHECK_FALSE(fed.ended);
-  fed = feed(test.job, 103, 2, plain.memory);
-  CHECK(items_of(*fed.chunk) == Strings{"dddddddddd", "e"});
+  fed = feed_chunk(test, 2, plain.memory);
+  CHECK(items_of(*fed.chunks[0]) == Strings{"dddddddddd", "e"});
   CHECK_FALSE(fed.ended);
-  fed = feed(test.job, 105, 2, plain.memory);
-  CHECK(fed.chunk == nullptr);
+  fed = feed_chunk(test, 2, plain.memory);
+  CHECK(fed.chunks.empty());
   CHECK(fed.pulled == 0);
   CHECK(fed.ended);
   CHECK(fed.input_error == nullptr);
@@ -65,9 +71,9 @@ TEST_CASE("a step pulls as many items as it may and leaves the rest") {
 TEST_CASE("an input that ends within a step gives what it had, and its end") {
   TestMemory plain;
   TestJob test({.items = {"a", "b"}});
-  const Fed fed = feed(test.job, 0, 5, plain.memory);
-  REQUIRE(fed.chunk != nullptr);
-  CHECK(items_of(*fed.chunk) == Strings{"a", "b"});
+  const Fed fed = feed_chunk(test, 5, plain.memory);
+  REQUIRE(fed.chunks.size() == 1);
+  CHECK(items_of(*fed.chunks[0]) == Strings{"a", "b"});
   CHECK(fed.pulled == 2);
   CHECK(fed.ended);
   CHECK(fed.input_error == nullptr);
@@ -76,38 +82,38 @@ TEST_CASE("an input that ends within a step gives what it had, and its end") {
 TEST_CASE("an input that throws gives what it had before, and what it threw") {
   TestMemory plain;
   TestJob test({.items = {"a", "b"}, .input_throws = true});
-  Fed fed = feed(test.job, 0, 5, plain.memory);
-  REQUIRE(fed.chunk != nullptr);
-  CHECK(fed.chunk->end == 2);
+  Fed fed = feed_chunk(test, 5, plain.memory);
+  REQUIRE(fed.chunks.size() == 1);
+  CHECK(fed.chunks[0]->end == 2);
   CHECK(fed.pulled == 2);
   CHECK(fed.failed == 0);
   CHECK(fed.ended);
   CHECK(text_of(fed.input_error) == "input");
-  fed = feed(test.job, 2, 5, plain.memory);
-  CHECK(fed.chunk == nullptr);
+  fed = feed_chunk(test, 5, plain.memory);
+  CHECK(fed.chunks.empty());
   CHECK(fed.pulled == 0);
 }
 
 TEST_CASE("an item that cannot be encoded is the last of its step and the only one that fails") {
   TestMemory plain;
   TestJob test({.items = {"a", "b", "c"}, .bad_item = 1});
-  Fed fed = feed(test.job, 0, 5, plain.memory);
-  REQUIRE(fed.chunk != nullptr);
-  CHECK(items_of(*fed.chunk) == Strings{"a"});
+  Fed fed = feed_chunk(test, 5, plain.memory);
+  REQUIRE(fed.chunks.size() == 1);
+  CHECK(items_of(*fed.chunks[0]) == Strings{"a"});
   CHECK(fed.pulled == 2);
   CHECK(fed.failed == 1);
   CHECK(text_of(fed.error) == "item");
   CHECK_FALSE(fed.ended);
-  fed = feed(test.job, 2, 5, plain.memory);
-  CHECK(items_of(*fed.chunk) == Strings{"c"});
+  fed = feed_chunk(test, 5, plain.memory);
+  CHECK(items_of(*fed.chunks[0]) == Strings{"c"});
   CHECK(fed.ended);
 }
 
 TEST_CASE("a step whose only item cannot be encoded makes no chunk") {
   TestMemory plain;
   TestJob test({.items = {"a"}, .bad_item = 0});
-  const Fed fed = feed(test.job, 0, 5, plain.memory);
-  CHECK(fed.chunk == nullptr);
+  const Fed fed = feed_chunk(test, 5, plain.memory);
+  CHECK(fed.chunks.empty());
   CHECK(fed.pulled == 1);
   CHECK(fed.failed == 1);
   CHECK(plain.memory.in_flight() == 0);
@@ -116,8 +122,8 @@ TEST_CASE("a step whose only item cannot be encoded makes no chunk") {
 TEST_CASE("a callable that cannot be encoded fails all items of the step") {
   TestMemory plain;
   TestJob test({.items = {"a", "b", "c"}, .call_fails = true});
-  const Fed fed = feed(test.job, 0, 2, plain.memory);
-  CHECK(fed.chunk == nullptr);
+  const Fed fed = feed_chunk(test, 2, plain.memory);
+  CHECK(fed.chunks.empty());
   CHECK(fed.pulled == 2);
   CHECK(fed.failed == 2);
   CHECK(text_of(fed.error) == "call");
@@ -128,7 +134,7 @@ TEST_CASE("a callable that cannot be encoded fails all items of the step") {
 TEST_CASE("a callable and an item that cannot be encoded fail all items, that one included") {
   TestMemory plain;
   TestJob test({.items = {"a", "b", "c"}, .call_fails = true, .bad_item = 1});
-  const Fed fed = feed(test.job, 0, 5, plain.memory);
+  const Fed fed = feed_chunk(test, 5, plain.memory);
   CHECK(fed.pulled == 2);
   CHECK(fed.failed == 2);
   CHECK(text_of(fed.error) == "call");
@@ -137,8 +143,8 @@ TEST_CASE("a callable and an item that cannot be encoded fail all items, that on
 TEST_CASE("without memory for an item the input ends with that error") {
   TestMemory plain;
   TestJob test({.items = {"a", "b", "c"}, .no_memory = 1});
-  const Fed fed = feed(test.job, 0, 5, plain.memory);
-  CHECK(fed.chunk == nullptr);
+  const Fed fed = feed_chunk(test, 5, plain.memory);
+  CHECK(fed.chunks.empty());
   CHECK(fed.pulled == fed.failed);
   CHECK(fed.ended);
   CHECK(text_of(fed.input_error) == std::bad_alloc().what());
@@ -150,8 +156,8 @@ TEST_CASE("without memory for a large payload the input ends with the system's e
   TestJob test({.items = {std::string(50'000, 'x')}});
   const testing::Replaced full(
       detail::system_calls.fallocate, +[](int, int, off_t, off_t) { return errno = ENOSPC, -1; });
-  const Fed fed = feed(test.job, 0, 1, plain.memory);
-  CHECK(fed.chunk == nullptr);
+  const Fed fed = feed_chunk(test, 1, plain.memory);
+  CHECK(fed.chunks.empty());
   CHECK(fed.ended);
   CHECK(fed.input_error != nullptr);
   CHECK_THROWS_AS(std::rethrow_exception(fed.input_error), std::system_error);
@@ -160,11 +166,11 @@ TEST_CASE("without memory for a large payload the input ends with the system's e
 TEST_CASE("a chunk has no more items than the progress word can count") {
   TestMemory plain;
   TestJob test({.items = Strings(std::size_t{ring::max_chunk_items} + 2)});
-  Fed fed = feed(test.job, 0, SIZE_MAX, plain.memory);
+  Fed fed = feed_chunk(test, SIZE_MAX, plain.memory);
   CHECK(fed.pulled == ring::max_chunk_items);
-  CHECK(fed.chunk->end == ring::max_chunk_items);
+  CHECK(fed.chunks[0]->end == ring::max_chunk_items);
   CHECK_FALSE(fed.ended);
-  fed = feed(test.job, fed.pulled, SIZE_MAX, plain.memory);
+  fed = feed_chunk(test, SIZE_MAX, plain.memory);
   CHECK(fed.pulled == 2);
   CHECK(fed.ended);
 }
@@ -172,8 +178,48 @@ TEST_CASE("a chunk has no more items than the progress word can count") {
 TEST_CASE("a small chunk after a large one takes little memory") {
   TestMemory plain;
   TestJob test({.items = {std::string(200'000, 'x'), "small"}});
-  CHECK(feed(test.job, 0, 1, plain.memory).chunk->payload.has_own_memory());
-  const Fed fed = feed(test.job, 1, 1, plain.memory);
-  CHECK(fed.chunk->payload.in_arena());
-  CHECK(fed.chunk->payload.capacity() == 128);
+  CHECK(feed_chunk(test, 1, plain.memory).chunks[0]->payload->has_own_memory());
+  const Fed fed = feed_chunk(test, 1, plain.memory);
+  CHECK(fed.chunks[0]->payload->in_arena());
+  CHECK(fed.chunks[0]->payload->capacity() == 128);
+}
+
+TEST_CASE("chunks that are fed together share a payload and one callable") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "bb", "ccc", "d", "e"}});
+  test.batch->chunk_items = 2;
+  Fed fed = feed(test.job, 2, plain.memory);
+  REQUIRE(fed.chunks.size() == 2);
+  CHECK(fed.chunks[0]->payload == fed.chunks[1]->payload);
+  CHECK(fed.chunks[0]->call_size == fed.chunks[1]->call_size);
+  CHECK(items_of(*fed.chunks[0]) == Strings{"a", "bb"});
+  CHECK(items_of(*fed.chunks[1]) == Strings{"ccc", "d"});
+  CHECK(fed.chunks[1]->items_offset % 16 == 0);
+  CHECK(fed.chunks[0]->first_index == 0);
+  CHECK(fed.chunks[1]->first_index == 2);
+  CHECK(test.batch->pulled() == 4);
+  fed = feed(test.job, 2, plain.memory);
+  CHECK(fed.chunks.size() == 1);
+  CHECK(fed.ended);
+  CHECK(plain.memory.in_flight() != 0);
+  fed.chunks.clear();
+  CHECK(plain.memory.in_flight() == 0);
+}
+
+TEST_CASE("an item that fails ends the step, and the chunks before it stay") {
+  TestMemory plain;
+  TestJob test({.items = {"a", "b", "c", "d"}, .bad_item = 2});
+  Fed fed = feed(test.job, 4, plain.memory);
+  CHECK(fed.chunks.size() == 2);
+  CHECK(fed.pulled == 3);
+  CHECK(fed.failed == 1);
+  fed = feed(test.job, 4, plain.memory);
+  REQUIRE(fed.chunks.size() == 1);
+  CHECK(fed.chunks[0]->first_index == 3);
+}
+
+TEST_CASE("a payload that has grown takes no more chunks") {
+  TestMemory plain(std::size_t{1} << 20);
+  TestJob test({.items = {"a", std::string(20'000, 'x'), "b"}});
+  CHECK(feed(test.job, 4, plain.memory).chunks.size() == 2);
 }

@@ -479,7 +479,7 @@ TEST_CASE("a lane's clock tells when an item began and how long the worker was b
   LaneClock clock(lane.header);
   const std::uint64_t before = LaneClock::now();
   clock.item_starts();
-  clock.chunk_starts();
+  clock.start();
   std::this_thread::sleep_for(std::chrono::milliseconds(2));
   clock.account();
   const std::uint64_t after = LaneClock::now();
@@ -488,7 +488,7 @@ TEST_CASE("a lane's clock tells when an item began and how long the worker was b
   CHECK(reader.busy() >= 2'000'000);
   CHECK(reader.busy() <= after - before);
   const std::uint64_t busy = reader.busy();
-  clock.chunk_starts();
+  clock.start();
   clock.account();
   CHECK(reader.busy() >= busy);
   CHECK(reader.busy() - busy <= LaneClock::now() - after);

@@ -39,7 +39,10 @@ const codec::ModuleMap& modules() {
 struct Claimed {
   explicit Claimed(std::uint32_t items, bool stride = false)
       : place{lane.header, writer, stop, modules(), UINT64_MAX} {
+    const auto runner = modules().token_of(reinterpret_cast<const void*>(&run_body));
+    append({reinterpret_cast<const char*>(&runner), sizeof runner}, 1);
     append("the callable", 16);
+    task.call_size = payload.size();
     for (std::uint32_t item = 0; item < items; ++item) {
       const std::string text = "i" + std::to_string(item);
       const std::uint64_t size = text.size();
@@ -47,11 +50,10 @@ struct Claimed {
       append(text, stride ? 2 : 8);
     }
     task.ticket = ticket;
-    task.call_size = 16;
     task.first_index = 500;
     task.end_item = items;
     task.item_stride = stride ? 2 : 0;
-    task.runner = modules().token_of(reinterpret_cast<const void*>(&run_body));
+    task.items_offset = task.call_size;
   }
   void append(const std::string& text, std::size_t unit) {
     const auto bytes = std::as_bytes(std::span(text));
@@ -59,7 +61,7 @@ struct Claimed {
     payload.resize((payload.size() + unit - 1) / unit * unit);
   }
   std::uint32_t run(Body what) {
-    task.payload_size = payload.size();
+    task.items_size = payload.size() - task.items_offset;
     body = std::move(what);
     TaskRunner runner(place, task, slot);
     runner.run(payload);
@@ -198,7 +200,7 @@ TEST_CASE("a callable that cannot be read fails every item that is left, with it
 
 TEST_CASE("a function that no module has fails every item") {
   Claimed at(2);
-  at.task.runner.offset = UINT64_MAX;
+  std::memset(at.payload.data(), 0xFF, sizeof(codec::FunctionToken));
   at.run([](detail::ChunkContext&) { FAIL("ran"); });
   CHECK(at.outcomes().size() == 2);
 }
