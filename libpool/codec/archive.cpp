@@ -35,8 +35,7 @@ unsigned int version_of(const boost::archive::detail::basic_iserializer& seriali
 
 }  // namespace
 
-// -- output
-// -----------------------------------------------------------------------------------------
+// -- output --------------------------------------------------------------------------------------
 
 OutputArchive::OutputArchive(Encoder& encoder)
     : basic_oarchive(boost::archive::no_header), encoder_(encoder) {}
@@ -119,8 +118,7 @@ void OutputArchive::put_class(const Serializer& serializer) {
   classes_.push_back(&serializer);
 }
 
-// -- input
-// ------------------------------------------------------------------------------------------
+// -- input ---------------------------------------------------------------------------------------
 
 InputArchive::InputArchive(Decoder& decoder)
     : basic_iarchive(boost::archive::no_header), decoder_(decoder) {}

@@ -119,8 +119,7 @@ class LIBPOOL_EXPORT InputArchive
   const PointerSerializer* load_pointer(void*& object, const PointerSerializer* expected,
                                         Finder find);
 
-  // -- who owns the object of the pointer that was loaded last
-  // -------------------------------------
+  // -- who owns the object of the pointer that was loaded last -----------------------------------
   /// A raw pointer in a user's class does.
   void deliver_raw() noexcept;
   /// One `unique_ptr` does. Throws `CorruptPayload` if something else already does.

@@ -25,8 +25,7 @@ namespace libpool::codec {
 
 namespace {
 
-// -- writing
-// -----------------------------------------------------------------------------------------
+// -- writing -------------------------------------------------------------------------------------
 
 /// A small payload on the stack, which continues on the heap.
 class StateWriter final : public ContiguousWriter {
@@ -203,8 +202,7 @@ std::exception_ptr put_handled(PayloadWriter& out) {
   return std::move(handled.cause);
 }
 
-// -- reading
-// -----------------------------------------------------------------------------------------
+// -- reading -------------------------------------------------------------------------------------
 
 std::string take_text(PayloadReader& in) {
   std::uint64_t count = 0;

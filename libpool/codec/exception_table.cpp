@@ -121,8 +121,7 @@ const ExceptionType* find_exception_type(const char* key) noexcept {
   return find_row([&](const ExceptionType& row) { return std::strcmp(row.key, key) == 0; });
 }
 
-// -- error codes
-// ---------------------------------------------------------------------------------------
+// -- error codes ---------------------------------------------------------------------------------
 
 namespace {
 

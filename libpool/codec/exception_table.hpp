@@ -36,8 +36,7 @@ struct RemoteRecord {
   std::size_t index = 0;
 };
 
-// -- what an exception carries beside its text
-// --------------------------------------------------------
+// -- what an exception carries beside its text ---------------------------------------------------
 
 template <class E>
 struct ExceptionState {
@@ -181,8 +180,7 @@ struct ExceptionState<PoolBroken> {
   }
 };
 
-// -- what arrives
-// ------------------------------------------------------------------------------------
+// -- what arrives --------------------------------------------------------------------------------
 
 /// An E that was thrown elsewhere. Its `what()` is the original text, also where E would say
 /// something else.
@@ -236,8 +234,7 @@ template <class E>
   }
 }
 
-// -- the table
-// -----------------------------------------------------------------------------------------
+// -- the table -----------------------------------------------------------------------------------
 
 /// A row: one type that keeps its type.
 struct ExceptionType {

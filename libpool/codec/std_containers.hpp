@@ -31,8 +31,7 @@ namespace libpool::codec {
 
 inline constexpr std::size_t count_bytes = sizeof(std::uint64_t);
 
-// -- blocks
-// ------------------------------------------------------------------------------------------
+// -- blocks --------------------------------------------------------------------------------------
 
 template <Bits T>
 void save_block(Encoder& encoder, const T* values, std::size_t count) {
@@ -66,8 +65,7 @@ struct Adapter<std::basic_string<Char, Traits, Allocator>> {
   }
 };
 
-// -- elements
-// ------------------------------------------------------------------------------------------
+// -- elements ------------------------------------------------------------------------------------
 
 template <class Element>
 struct Elements {
@@ -230,8 +228,7 @@ struct Adapter<std::array<T, N>> {
   }
 };
 
-// -- sets and maps
-// ---------------------------------------------------------------------------------
+// -- sets and maps -------------------------------------------------------------------------------
 
 template <class Container>
 concept Hashed = requires { typename Container::hasher; };

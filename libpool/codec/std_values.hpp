@@ -19,8 +19,7 @@
 
 namespace libpool::codec {
 
-// -- pairs and tuples
-// ------------------------------------------------------------------------------
+// -- pairs and tuples ----------------------------------------------------------------------------
 
 template <class A, class B>
 struct Adapter<std::pair<A, B>> {
@@ -57,8 +56,7 @@ struct Adapter<std::tuple<T...>> {
   }
 };
 
-// -- optional and variant
-// ----------------------------------------------------------------------------
+// -- optional and variant ------------------------------------------------------------------------
 
 /// True for one, false for zero; no other byte is either.
 [[nodiscard]] inline bool take_flag(Decoder& decoder) {
@@ -132,8 +130,7 @@ struct Adapter<std::variant<T...>> {
   }
 };
 
-// -- owning pointers
-// ---------------------------------------------------------------------------------
+// -- owning pointers -----------------------------------------------------------------------------
 
 /// To classes with a serialize of their own: as Boost writes pointers, so that polymorphic classes
 /// keep their type and tracked objects their identity. To others: a flag, then the value.
@@ -255,8 +252,7 @@ struct Adapter<std::weak_ptr<T>> {
   }
 };
 
-// -- paths
-// ---------------------------------------------------------------------------------------------
+// -- paths ---------------------------------------------------------------------------------------
 
 template <>
 struct Adapter<std::filesystem::path> {

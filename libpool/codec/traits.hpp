@@ -43,8 +43,7 @@ struct Adapter;
 template <class T>
 concept Adapted = requires { typename Adapter<T>::Parts; };
 
-// -- a serialize of its own
-// ------------------------------------------------------------------------
+// -- a serialize of its own ----------------------------------------------------------------------
 
 namespace member_probe {
 
@@ -89,8 +88,7 @@ template <class T>
 concept OwnSerialize =
     std::is_class_v<T> && !Adapted<T> && (HasMemberSerialize<T> || free_probe::Found<T>);
 
-// -- bits
-// ------------------------------------------------------------------------------------------
+// -- bits ----------------------------------------------------------------------------------------
 
 /// Types that are copyable as bits and still mean nothing elsewhere: they point to things.
 template <class T>
@@ -117,8 +115,7 @@ struct IsBits<std::array<T, N>> : IsBits<T> {};
 template <class T>
 concept Bits = IsBits<T>::value;
 
-// -- aggregates
-// ------------------------------------------------------------------------------------
+// -- aggregates ----------------------------------------------------------------------------------
 
 namespace base_probe {
 
@@ -145,8 +142,7 @@ concept Aggregate = std::is_class_v<T> && std::is_aggregate_v<T> && !Adapted<T> 
 template <class T>
 using Fields = fields_as<T, Types>;
 
-// -- the whole tree of a type
-// ------------------------------------------------------------------------
+// -- the whole tree of a type --------------------------------------------------------------------
 
 template <class T, class... Above>
 consteval bool is_serializable();
@@ -177,8 +173,7 @@ consteval bool is_serializable() {
   }
 }
 
-// -- least sizes
-// -------------------------------------------------------------------------------------
+// -- least sizes ---------------------------------------------------------------------------------
 
 template <class T>
 consteval std::size_t least_bytes();

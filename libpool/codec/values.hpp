@@ -39,8 +39,7 @@ void load_into(Decoder& decoder, T& value);
 template <class T>
 [[nodiscard]] T load(Decoder& decoder);
 
-// -- bits
-// --------------------------------------------------------------------------------------------
+// -- bits ----------------------------------------------------------------------------------------
 
 /// Blocks begin at a multiple of this, counted from the start of the payload, so that they can be
 /// viewed in place where payloads begin at a multiple of 16.
@@ -81,8 +80,7 @@ T load_copied(PayloadReader& in) {
   return std::move(*std::launder(reinterpret_cast<T*>(storage)));
 }
 
-// -- classes with a serialize of their own
-// ----------------------------------------------------------
+// -- classes with a serialize of their own -------------------------------------------------------
 
 /// Has to be made by `load_construct_data`: it has no default constructor, or a private one.
 template <class T>
@@ -116,8 +114,7 @@ class Constructed {
   alignas(T) std::byte storage_[sizeof(T)];
 };
 
-// -- the dispatch
-// ------------------------------------------------------------------------------------
+// -- the dispatch --------------------------------------------------------------------------------
 
 template <class T>
 void save(Encoder& encoder, const T& value) {
@@ -215,8 +212,7 @@ void load_and_place(Decoder& decoder, Place&& place) {
   if constexpr (OwnSerialize<T>) decoder.moved(placed, std::addressof(value));
 }
 
-// -- what a user's serialize gives to `ar`
-// ------------------------------------------------------------
+// -- what a user's serialize gives to `ar` -------------------------------------------------------
 
 template <class T>
 inline constexpr bool is_named = false;

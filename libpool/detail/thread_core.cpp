@@ -32,8 +32,7 @@ void ThreadCore::check_process() const {
   }
 }
 
-// -- submission and feeding
-// --------------------------------------------------------------------------
+// -- submission and feeding ----------------------------------------------------------------------
 
 void ThreadCore::submit(const std::shared_ptr<ThreadJob>& job) {
   Batch& batch = job->batch();

@@ -258,8 +258,7 @@ class TypedThreadJob final : public ThreadJob {
     }(std::make_index_sequence<std::tuple_size_v<Received>>{});
   }
 
-  // -- settling: an item of a stream, or one with a timeout, at once; others with their chunk
-  // ---------
+  // -- settling: an item of a stream, or one with a timeout, at once; others with their chunk ----
 
   void succeed(std::size_t index, Result&& result, ThreadRun& run) noexcept {
     if (Store::yields_items || run.timed()) {
