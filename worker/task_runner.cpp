@@ -72,7 +72,7 @@ void TaskRunner::run(std::span<const std::byte> payload) {
   name_item();
   codec::FunctionToken token;
   codec::PayloadReader(payload).read(&token, sizeof token);
-  const auto* runner = place_.modules.address_of(token);
+  const auto* runner = place_.address_of(token);
   if (runner == nullptr) {
     fail_all(std::make_exception_ptr(PoolError("the function is in no module of this worker")));
     return;

@@ -25,6 +25,17 @@ struct Workplace {
   const codec::ModuleMap& modules;
   std::uint64_t tasks_left;  ///< items until this worker retires
   ring::LaneClock clock{lane};
+
+  /// The function that a token names, or null. Remembers the last one: most chunks have the same.
+  [[nodiscard]] const void* address_of(const codec::FunctionToken& token) noexcept {
+    if (token != last_token) {
+      last_token = token;
+      last_address = modules.address_of(token);
+    }
+    return last_address;
+  }
+  codec::FunctionToken last_token{};
+  const void* last_address = nullptr;
 };
 
 /// Waits for as long as the parent wants this worker to begin nothing. If it is to be killed, the

@@ -14,7 +14,7 @@
 
 namespace libpool::codec {
 
-/// Plain bytes: travels in payloads and in task descriptors.
+/// Plain bytes: travels in payloads.
 struct FunctionToken {
   std::array<std::uint8_t, 24>
       module{};  ///< build-id of the module, at most 20 bytes, zero-padded; else a digest of it

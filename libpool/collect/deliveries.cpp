@@ -35,14 +35,12 @@ void Deliveries::push(const std::shared_ptr<submit::Job>& job, Item item, std::s
 void Deliveries::add_run(const std::shared_ptr<submit::Job>& job, std::size_t index,
                          std::size_t items, std::span<const std::byte> bytes, pid_t pid) {
   if (job->codec->place(index, items, bytes.data())) {
-    Share& share = share_of(job);
-    share.items += items;
-    share.placed += items;
+    share_of(job).items += items;
     tally_.succeeded += items;
-    return;
+  } else {
+    push(job, {index, keep(bytes), bytes.size(), 0, pid, Kind::run, false}, items);
   }
-  const std::size_t place = keep(bytes);
-  push(job, {index, place, bytes.size(), 0, pid, Kind::run, false}, items);
+  jobs_.back().in_runs += items;
 }
 
 /// Copies the bytes; returns where they are.
@@ -73,10 +71,10 @@ void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index,
 }
 
 void Deliveries::deliver() noexcept {
-  for (const Share& share : jobs_) {
-    if (share.placed != 0) share.job->batch->settled(share.placed);
-  }
   for (const Item& item : items_) deliver(item);
+  for (const Share& share : jobs_) {
+    if (share.in_runs != 0) share.job->batch->settled(share.in_runs);
+  }
 }
 
 void Deliveries::deliver(const Item& item) noexcept {

@@ -77,7 +77,7 @@ class Deliveries {
   struct Share {
     std::shared_ptr<submit::Job> job;
     std::size_t items;
-    std::size_t placed;  ///< of those, the ones whose results are where they belong
+    std::size_t in_runs;  ///< of those, the ones that are settled together
   };
 
   [[nodiscard]] Share& share_of(const std::shared_ptr<submit::Job>& job);

@@ -103,6 +103,7 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
   /// So many more items have been put.
   void settled(std::size_t items) noexcept {
     settled_.fetch_add(items);
+    arrived();
     conclude_if_complete();
   }
 
@@ -137,6 +138,10 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
 
  protected:
   enum class Phase : std::uint8_t { running, concluding, done };
+
+  /// Items that were put have been settled, perhaps many at once: wakes those that wait for them
+  /// one by one.
+  virtual void arrived() noexcept {}
 
   /// Wakes all that wait for the batch. Called without `mutex_`.
   void changed() noexcept;

@@ -72,8 +72,9 @@ class ChunkCodec {
     return false;
   }
 
-  /// Decodes the results of a run, stores them as the outcomes of the items from `index` on, and
-  /// settles them. Returns how many `SerializationError`s it stored instead. Never throws.
+  /// Decodes the results of a run and stores them as the outcomes of the items from `index` on, not
+  /// yet counted as settled. Returns how many `SerializationError`s it stored instead. Never
+  /// throws.
   virtual std::size_t decode_run(std::size_t /*index*/, codec::PayloadReader /*results*/) noexcept {
     return 0;
   }

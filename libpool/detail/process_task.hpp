@@ -140,7 +140,6 @@ class TypedChunkCodec final : public ChunkCodec {
           ++undecoded;
         }
       }
-      store_->settled(count);
     }
     return undecoded;
   }

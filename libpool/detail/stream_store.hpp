@@ -133,21 +133,25 @@ class StreamStore : public Batch {
 
  private:
   void put_item(std::size_t index, Item&& item) {
-    bool wake = false;
+    std::lock_guard lock(mutex_);
+    if (dropped_ || abandoned()) return;
+    if (ordered_) {
+      const std::size_t place = index - taken_;
+      while (items_.size() <= place) items_.emplace_back();
+      items_[place].emplace(std::move(item));
+      next_is_new_ = next_is_new_ || place == 0;
+    } else {
+      items_.emplace_back(std::move(item));
+      next_is_new_ = true;
+    }
+  }
+
+  void arrived() noexcept override {
     {
       std::lock_guard lock(mutex_);
-      if (dropped_ || abandoned()) return;
-      if (ordered_) {
-        const std::size_t place = index - taken_;
-        while (items_.size() <= place) items_.emplace_back();
-        items_[place].emplace(std::move(item));
-        wake = place == 0;
-      } else {
-        items_.emplace_back(std::move(item));
-        wake = true;
-      }
+      if (!std::exchange(next_is_new_, false)) return;
     }
-    if (wake) changed();
+    changed();
   }
 
   /// Called with the lock, when no item can be taken.
@@ -185,6 +189,7 @@ class StreamStore : public Batch {
   std::deque<std::optional<Item>>
       items_;  // ordered: the reorder buffer, its front is item `taken_`
   std::size_t taken_ = 0;
+  bool next_is_new_ = false;  ///< an item can be taken that nobody has been woken for
   bool waits_for_room_ = false;
   bool unbounded_ = false;
   bool wants_no_more_ = false;

@@ -70,7 +70,9 @@ class Engine final : public detail::ProcessCore {
   // Feeding (feeding.cpp).
   void feed(const std::shared_ptr<submit::Job>& job);
   bool feed_step(const std::shared_ptr<submit::Job>& job, Lock& lock);
-  void take_in(const std::shared_ptr<submit::Job>& job, submit::Fed fed, Lock& lock);
+  submit::Fed feed_single(const std::shared_ptr<submit::Job>& job);
+  void enqueue(const std::shared_ptr<submit::Job>& job, submit::Fed& fed, const Lock& lock);
+  void settle_failed(const std::shared_ptr<submit::Job>& job, submit::Fed& fed, Lock& lock);
   [[nodiscard]] bool may_feed(const submit::Job& job) const noexcept;
   void feed_starved(Lock& lock);
   void post_feeding(std::shared_ptr<submit::Job> job, Lock& lock);

@@ -62,27 +62,44 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) {
     if (batch.input_ended() || batch.abandoned()) job->input_ended = true;
     return job->feed_again;  // room appeared after the batch had said that there is none
   }
-  take_in(job, std::move(fed), lock);
+  lock.lock();
+  enqueue(job, fed, lock);
+  settle_failed(job, fed, lock);
   job->feeding = false;
   return true;
 }
 
-/// Enqueues what was fed; called without the lock, returns with it.
+/// The one item of a call that does not wait for room.
+submit::Fed Engine::feed_single(const std::shared_ptr<Job>& job) {
+  submit::Fed fed = submit::feed(job, 1, memory_);
+  fed.ended = true;
+  // Here if nothing failed, because the batch does not conclude by this.
+  if (fed.failed == 0) job->batch->end_input(nullptr);
+  job->input_ended = fed.failed == 0;
+  return fed;
+}
+
+/// Publishes what was fed, as far as there is room.
 // Modelled in tests/model/pool.pml as a feeding thread's step of round and poll.
-void Engine::take_in(const std::shared_ptr<Job>& job, submit::Fed fed, Lock& lock) {
-  Batch& batch = *job->batch;
-  lock.lock();
+void Engine::enqueue(const std::shared_ptr<Job>& job, submit::Fed& fed, const Lock& lock) {
   job->pulled += fed.pulled;
   submitted_ += fed.pulled;
   tally_.failed += fed.failed;
   job->counted += fed.failed;
-  if (!fed.chunks.empty() && !job->abandoned) {
-    job->chunks += fed.chunks.size();
-    for (auto& chunk : fed.chunks) dispatcher_.enqueue(std::move(chunk));
-    publish_and_wake();
-    // A sleeping driver knows nothing of these chunks' deadlines.
-    if (batch.terms().timeout.count() != 0) kick(lock);
-  }
+  if (fed.chunks.empty() || job->abandoned) return;
+  job->chunks += fed.chunks.size();
+  for (auto& chunk : fed.chunks) dispatcher_.enqueue(std::move(chunk));
+  fed.chunks.clear();
+  publish_and_wake();
+  // A sleeping driver knows nothing of these chunks' deadlines.
+  if (job->batch->terms().timeout.count() != 0) kick(lock);
+}
+
+/// Tells the batch what could not be fed, and of the input's end. Lets go of the lock for it, and
+/// to destroy what was not enqueued.
+void Engine::settle_failed(const std::shared_ptr<Job>& job, submit::Fed& fed, Lock& lock) {
+  if (fed.chunks.empty() && fed.failed == 0 && (!fed.ended || job->input_ended)) return;
+  Batch& batch = *job->batch;
   lock.unlock();
   fed.chunks.clear();
   for (std::size_t item = fed.pulled - fed.failed; item < fed.pulled; ++item) {

@@ -67,6 +67,9 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
   job->runner = codec->runner();
   job->codec = std::move(codec);
   job->batch = std::move(batch);
+  submit::Fed fed;
+  // Nobody else knows the job yet, so that the lock below is the only one that it costs.
+  if (feeding == Feeding::at_submit) fed = feed_single(job);
   Lock lock(mutex_);
   refuse_new_work();
   if (feeding != Feeding::by_caller) start_background();
@@ -76,9 +79,9 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
   if (feeding == Feeding::by_helper) {
     post_feeding(job, lock);
   } else {
-    lock.unlock();
-    feed(job);
-    lock.lock();
+    enqueue(job, fed, lock);
+    settle_failed(job, fed, lock);
+    forget_if_over(job);
   }
   ++generation_;
   wake_followers(lock);

@@ -39,12 +39,12 @@ static_assert(max_workers <= 0x3FFF);
 class ClaimWord {
  public:
   /// Parent: free -> ready. Release: makes the descriptor and the payload, written before,
-  /// visible to the worker whose `claim` reads this. Seq_cst because the parent then looks for
-  /// sleepers: see `ParkWord`. What was there is not asserted: a worker gone wild may have
-  /// scribbled over a free word, which publishing mends.
+  /// visible to the worker whose `claim` reads this. The parent then looks for sleepers, behind a
+  /// fence of its own: see `ParkWord::wake`. What was there is not asserted: a worker gone wild may
+  /// have scribbled over a free word, which publishing mends.
   // Modelled in tests/model/pool.pml as a step of refill.
   void publish(std::uint64_t ticket) noexcept {
-    word_.store(Claim{ticket, Claim::State::ready, 0}.pack(), std::memory_order_seq_cst);
+    word_.store(Claim{ticket, Claim::State::ready, 0}.pack(), std::memory_order_release);
   }
 
   /// Worker: ready -> claimed by `worker`. Returns the ticket, or nothing if there is none to have.

@@ -45,8 +45,6 @@ struct Outcomes {
   void fail(std::size_t index, std::exception_ptr error) { errors.emplace(index, error); }
   void put(std::size_t index, Result&& value) { store(index, std::move(value)); }
   void put_error(std::size_t index, std::exception_ptr error) { fail(index, error); }
-  void settled(std::size_t items) { counted += items; }
-  std::size_t counted = 0;  ///< of runs
   std::map<std::size_t, Result> values;
   std::map<std::size_t, std::exception_ptr> errors;
 };
