@@ -203,12 +203,13 @@ TEST_CASE("a thread is replaced after max_tasks_per_child tasks") {
   CHECK(std::set<int>(threads.begin(), threads.end()).size() == 4);
 }
 
-BOTH_POOLS("max_tasks_per_child of one runs ten thousand tasks, each in a fresh worker") {
+BOTH_POOLS("max_tasks_per_child of one runs each of many tasks in a fresh worker") {
+  constexpr int tasks = oracle::rounds(10'000);
   oracle::Fresh fresh;
   Pool pool(2, {.max_tasks_per_child = 1});
-  CHECK(pool.map(count_and_return, numbers(10'000)) == numbers(10'000));
-  CHECK(oracle::executed(10'000) == 10'000);
-  CHECK(pool.stats().workers_spawned >= 10'000);
+  CHECK(pool.map(count_and_return, numbers(tasks)) == numbers(tasks));
+  CHECK(oracle::executed(tasks) == tasks);
+  CHECK(pool.stats().workers_spawned >= tasks);
   CHECK(pool.stats().workers_lost == 0);
 }
 

@@ -1,6 +1,7 @@
 /// The crash matrix: every death at every moment of an item's way, in every call.
 ///
 /// The tests run in the parent; the deaths happen in workers of a pool made for each cell.
+#include <numeric>
 #include <utility>
 
 #include "matrix.hpp"
@@ -59,20 +60,31 @@ void run_cell() {
   check_all_right(call.make(pool, orders(items, {})));
 }
 
+std::string name_of(std::size_t cell) {
+  return std::string(calls[cell / deaths.size() / phases.size()].name) + " / " +
+         phases[cell / deaths.size() % phases.size()].name + " / " +
+         deaths[cell % deaths.size()].name;
+}
+
+constexpr std::size_t cells = deaths.size() * phases.size() * calls.size();
+
+/// Under a sanitizer forks take so long that every fourth cell has to do. As the number of deaths
+/// is odd, all deaths, phases and calls are among them.
+constexpr std::size_t stride = oracle::sanitized ? 4 : 1;
+static_assert(std::gcd(deaths.size(), stride) == 1);
+
 template <std::size_t... Cells>
 int register_cells(std::index_sequence<Cells...>) {
   // No fold expression: Clang folds at most 256 operands.
-  const int cells[] = {
-      (register_cell(run_cell<Cells>, __FILE__,
+  const int registered_cells[] = {
+      (register_cell(run_cell<stride * Cells>, __FILE__,
                      "a death costs the item that it happened in, and nothing else ",
-                     std::string(calls[Cells / deaths.size() / phases.size()].name) + " / " +
-                         phases[Cells / deaths.size() % phases.size()].name + " / " +
-                         deaths[Cells % deaths.size()].name),
+                     name_of(stride * Cells)),
        0)...};
-  return static_cast<int>(std::size(cells));
+  return static_cast<int>(std::size(registered_cells));
 }
 
 [[maybe_unused]] const int registered =
-    register_cells(std::make_index_sequence<deaths.size() * phases.size() * calls.size()>());
+    register_cells(std::make_index_sequence<(cells + stride - 1) / stride>());
 
 }  // namespace

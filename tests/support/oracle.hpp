@@ -35,6 +35,12 @@
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define ORACLE_SANITIZED 1
 #endif
+#if __has_feature(thread_sanitizer)
+#define ORACLE_THREAD_SANITIZED 1
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
+#define ORACLE_THREAD_SANITIZED 1
 #endif
 
 namespace oracle {
@@ -46,6 +52,19 @@ inline constexpr bool sanitized = true;
 #else
 inline constexpr bool sanitized = false;
 #endif
+
+/// ThreadSanitizer has a thread of its own in every process, which wakes ten times per second.
+#ifdef ORACLE_THREAD_SANITIZED
+inline constexpr bool thread_sanitized = true;
+#else
+inline constexpr bool thread_sanitized = false;
+#endif
+
+/// How often a test repeats what forks or touches much memory: under a sanitizer each round takes
+/// about ten times as long, and finds what it finds in the first of them.
+constexpr int rounds(int without_sanitizer) {
+  return sanitized ? without_sanitizer / 10 : without_sanitizer;
+}
 
 /// Lies in a MAP_SHARED page; zero at first.
 struct Page {
