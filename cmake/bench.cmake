@@ -45,3 +45,9 @@ find_package(TBB)
 if(TBB_FOUND)
   bench_program(peer_tbb TBB::tbb)
 endif()
+
+# The parts of the library alone. A shared library hides them.
+find_package(benchmark)
+if(benchmark_FOUND AND NOT BUILD_SHARED_LIBS)
+  bench_program(micro libpool benchmark::benchmark)
+endif()

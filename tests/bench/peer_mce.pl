@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # Perl's MCE (Many-Core Engine): mce_map, whose workers stay between calls.
-# Usage: peer_mce.pl CONTENDER WORKLOAD [name=value]... ; prints one line of JSON, as bench.hpp says.
+# Usage: peer_mce.pl CONTENDER WORKLOAD [name=value]... ; prints a line of JSON as bench.hpp says.
 use strict;
 use warnings;
 use Time::HiRes qw(time sleep);
@@ -73,5 +73,7 @@ my %workloads = (
 );
 my @result = $workloads{$workload}->();
 my @pairs;
-while (my ($name, $value) = splice @result, 0, 2) { push @pairs, sprintf '"%s": %.6g', $name, $value }
+while (my ($name, $value) = splice @result, 0, 2) {
+    push @pairs, sprintf '"%s": %.6g', $name, $value;
+}
 print '{', join(', ', @pairs), "}\n";

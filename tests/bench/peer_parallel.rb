@@ -1,5 +1,5 @@
 # Ruby's parallel, which forks its workers anew for each call.
-# Usage: peer_parallel.rb CONTENDER WORKLOAD [name=value]... ; prints one line of JSON, as bench.hpp says.
+# Usage: peer_parallel.rb CONTENDER WORKLOAD [name=value]... ; prints a line of JSON.
 require 'json'
 begin
   require 'parallel'
@@ -95,7 +95,9 @@ result =
     end }
   when 'W3' then round_trips
   when 'W4' then payloads
-  when 'W6' then { with_a_task_ms: 1e3 * median_seconds { map(0...SIZES['workers'].to_i) { |x| x } } }
+  when 'W6'
+    workers = SIZES['workers'].to_i
+    { with_a_task_ms: 1e3 * median_seconds { map(0...workers) { |x| x } } }
   when 'W7' then deaths
   else abort "not offered: #{workload}"
   end

@@ -1,10 +1,9 @@
 """Python's pools: multiprocessing.Pool, ProcessPoolExecutor, joblib with loky, mpire, Pebble.
 
-Usage: peer_python.py CONTENDER WORKLOAD [name=value]... ; prints one line of JSON, as bench.hpp says.
+Usage: peer_python.py CONTENDER WORKLOAD [name=value]... ; prints a line of JSON as bench.hpp says.
 mpire and Pebble are not in Debian: LIBPOOL_BENCH_MPIRE and LIBPOOL_BENCH_PEBBLE name checkouts.
 """
 
-import hashlib
 import importlib
 import json
 import os
@@ -14,54 +13,13 @@ import sys
 import tempfile
 import time
 
+# The sources' folder stays as it was checked out.
+sys.dont_write_bytecode = True
+
+from python_pools import (CONTENDERS, compute, digest, echo, increment, maybe_die,
+                          primes_of_hundred, sleep_a_little, sleep_ten_milliseconds)
+
 ABSENT = 69
-
-
-def increment(x):
-    return x + 1
-
-
-def echo(buffer):
-    return buffer
-
-
-def sleep_a_little(_):
-    time.sleep(0.0001)
-
-
-def sleep_ten_milliseconds(_):
-    time.sleep(0.01)
-
-
-def primes_of_hundred(hundred):
-    count = 0
-    for n in range(100 * hundred + 1, 100 * (hundred + 1), 2):
-        d = 3
-        while d * d <= n and n % d:
-            d += 2
-        count += n > 1 and d * d > n
-    return count
-
-
-def digest(buffer):
-    return hashlib.sha256(buffer).hexdigest()
-
-
-def compute(steps):
-    for _ in range(steps):
-        pass
-
-
-def maybe_die(task):
-    """Item 500 notes the time and kills its worker; the others take 50 µs."""
-    path, index = task
-    if index == 500:
-        with open(path, "w", encoding="ascii") as file:
-            file.write(str(time.monotonic()))
-        os.kill(os.getpid(), signal.SIGKILL)
-    begin = time.monotonic()
-    while time.monotonic() < begin + 50e-6:
-        pass
 
 
 def seconds(f):
@@ -83,149 +41,6 @@ def median_seconds(budget, f):
 
 def percentile(values, q):
     return sorted(values)[int(q * (len(values) - 1) + 0.5)]
-
-
-class Pool:
-    """multiprocessing.Pool."""
-
-    module = "multiprocessing"
-
-    def __init__(self, workers):
-        import multiprocessing
-        self.pool = multiprocessing.Pool(workers)
-
-    def map(self, f, items, chunksize=None):
-        return self.pool.map(f, items, chunksize)
-
-    def one(self, f, x):
-        return self.pool.apply(f, (x,))
-
-    def imap(self, f, items, chunksize):
-        return self.pool.imap(f, items, chunksize)
-
-    def other_calls(self, tasks):
-        """More ways to run single tasks: those whose cost the interface makes another one."""
-        def imap_unordered():
-            for _ in self.pool.imap_unordered(increment, range(tasks)):
-                pass
-
-        def apply_async():
-            for each in [self.pool.apply_async(increment, (x,)) for x in range(tasks)]:
-                each.get()
-
-        return {"imap_unordered": imap_unordered, "apply_async": apply_async}
-
-    def end(self):
-        self.pool.close()
-        self.pool.join()
-
-
-class Executor:
-    """concurrent.futures.ProcessPoolExecutor."""
-
-    module = "concurrent.futures"
-
-    def __init__(self, workers):
-        import concurrent.futures
-        self.workers = workers
-        self.pool = concurrent.futures.ProcessPoolExecutor(workers)
-
-    def map(self, f, items, chunksize=None):
-        return list(self.pool.map(f, items, chunksize=chunksize or self.automatic(len(items))))
-
-    def automatic(self, size):
-        """Its own default is 1; the documentation asks for large chunks, so: the rule of Pool."""
-        return max(1, size // (4 * self.workers))
-
-    def one(self, f, x):
-        return self.pool.submit(f, x).result()
-
-    def imap(self, f, items, chunksize):
-        return self.pool.map(f, items, chunksize=chunksize)
-
-    def other_calls(self, tasks):
-        def submit():
-            for each in [self.pool.submit(increment, x) for x in range(tasks)]:
-                each.result()
-        return {"apply_async": submit}
-
-    def end(self):
-        self.pool.shutdown()
-
-
-class Joblib:
-    """joblib.Parallel with its default, loky, kept between calls."""
-
-    module = "joblib"
-
-    def __init__(self, workers):
-        import joblib
-        self.delayed = joblib.delayed
-        self.parallel = joblib.Parallel(n_jobs=workers).__enter__()
-
-    def map(self, f, items, chunksize=None):
-        self.parallel.batch_size = chunksize or "auto"
-        return self.parallel(self.delayed(f)(x) for x in items)
-
-    def one(self, f, x):
-        return self.map(f, [x])[0]
-
-    def other_calls(self, tasks):
-        return {}
-
-    def end(self):
-        from joblib.externals import loky
-        loky.get_reusable_executor().shutdown(wait=True)
-
-
-class Mpire:
-    """mpire.WorkerPool."""
-
-    module = "mpire"
-
-    def __init__(self, workers):
-        import mpire
-        self.pool = mpire.WorkerPool(workers, keep_alive=True)
-
-    def map(self, f, items, chunksize=None):
-        return self.pool.map(f, items, chunk_size=chunksize)
-
-    def one(self, f, x):
-        return self.pool.apply(f, (x,))
-
-    def imap(self, f, items, chunksize):
-        return self.pool.imap(f, items, chunk_size=chunksize)
-
-    def other_calls(self, tasks):
-        return {}
-
-    def end(self):
-        self.pool.stop_and_join()
-
-
-class Pebble(Executor):
-    """pebble.ProcessPool."""
-
-    module = "pebble"
-
-    def __init__(self, workers):
-        import pebble
-        self.workers = workers
-        self.pool = pebble.ProcessPool(max_workers=workers)
-
-    def map(self, f, items, chunksize=None):
-        chunksize = chunksize or self.automatic(len(items))
-        return list(self.pool.map(f, items, chunksize=chunksize).result())
-
-    def one(self, f, x):
-        return self.pool.schedule(f, args=[x]).result()
-
-    def other_calls(self, tasks):
-        return {}
-
-    def end(self):
-        self.pool.close()
-        self.pool.join()
 
 
 def empty_tasks(make, sizes):
@@ -361,7 +176,8 @@ def many_workers(make, sizes):
     for workers in (1, 2, 4, 16, 64):
         peer = make(workers)
         tasks = int(sizes["tasks_a_worker"]) * workers
-        spent = median_seconds(sizes["budget"] / 2, lambda: peer.map(sleep_a_little, range(tasks), 1))
+        spent = median_seconds(sizes["budget"] / 2,
+                               lambda: peer.map(sleep_a_little, range(tasks), 1))
         result[f"per_s_with_{workers}"] = tasks / spent
         peer.end()
     return result
@@ -390,8 +206,6 @@ def idle(make, sizes):
                 lambda: peer.map(sleep_ten_milliseconds, range(sleeps), 1))}
 
 
-CONTENDERS = {"pool": Pool, "executor": Executor, "joblib": Joblib, "mpire": Mpire,
-              "pebble": Pebble}
 WORKLOADS = {"W1": empty_tasks, "W2": trivial_items, "W3": round_trips, "W4": payloads,
              "W5": uneven_tasks, "W5s": short_tasks, "W6": make_and_destroy, "W7": deaths,
              "W8": lazy_items, "W9w": many_workers, "W10": idle}

@@ -6,10 +6,10 @@ import statistics
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """`metric` of `contender` in `case`, as a ratio to the best of `others` (case, contender, metric).
+    """`metric` of `contender` in `case`, divided by the best of `others` (case, contender, metric).
 
-    Without others the value itself is judged, without a bound the ratio is only shown. Where more is
-    better, the best is the largest and the bound is a least one; else both the other way round.
+    Without others the value itself is judged; without a bound the ratio is only shown. Where more
+    is better, the best is the largest and the bound is a least one; else the other way round.
     """
 
     case: str
@@ -35,7 +35,8 @@ def w1():
         for other, bound in (("Asio", 1), ("TBB task_group", 1), ("message_queue", 2.5),
                              ("shared rings", 1), ("rings", None)):
             yield more("W1/2", metric, [("W1/2", other, "tasks_per_s")], bound, f"{call} ÷ {other}")
-        yield more("W1/2", metric, [("W1/2", "Python Pool", metric)], 150, f"{call} ÷ Python Pool's")
+        yield more("W1/2", metric, [("W1/2", "Python Pool", metric)], 150,
+                   f"{call} ÷ Python Pool's")
         yield more("W1/16", metric, [("W1/2", "ProcessPool", metric)], 0.7,
                    f"{call}, 16 workers ÷ 2 workers")
     yield more("W1/2", "apply_async_per_s", [], 1e6, "apply_async, tasks/s")
@@ -54,8 +55,8 @@ def w2():
 
 def w3():
     # Where TBB waits for a task_group, the waiting thread runs the task itself: no hand-over.
-    pools = ("TBB parallel_for", "Asio", "std::async", "Taskflow", "BS::thread_pool", "message_queue",
-             "pipes", "Python Pool", "ProcessPoolExecutor")
+    pools = ("TBB parallel_for", "Asio", "std::async", "Taskflow", "BS::thread_pool",
+             "message_queue", "pipes", "Python Pool", "ProcessPoolExecutor")
     yield less("W3", "p50_us", [], 2, "median, µs")
     yield less("W3", "p50_us", [("W3", "rings", "p50_us")], 3, "median ÷ rings")
     yield less("W3", "p50_us", [("W3", pool, "p50_us") for pool in pools], 1,
@@ -119,8 +120,8 @@ def w8():
 
 
 def w9():
-    yield more("W9/workers", "per_s_with_256", [("W9/workers", "ProcessPool", "per_s_with_16")], 0.9,
-               "256 workers ÷ 16 workers")
+    yield more("W9/workers", "per_s_with_256", [("W9/workers", "ProcessPool", "per_s_with_16")],
+               0.9, "256 workers ÷ 16 workers")
     yield less("W9/items", "growth_alone", [], 1.25, "cost of an item, most ÷ 10^4, chunk size 1")
     yield less("W9/items", "growth", [], 1.25, "the same, automatic chunks")
     yield less("W9/bytes", "worst_step", [], 1.5, "worst step of a byte's cost, 8 times the size")
@@ -151,7 +152,7 @@ def median(values):
 
 
 def judge(target, results):
-    """The ratio of the medians, the smallest and largest ratio of a round, and whether it is met."""
+    """The ratio of the medians, the least and the largest of a round, and whether it is met."""
     mine = samples(results, target.case, target.contender, target.metric)
     theirs = [samples(results, *other) for other in target.others]
     theirs = [values for values in theirs if median(values) is not None]
