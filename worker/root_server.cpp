@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,7 +33,18 @@ using detail::system_calls;
 struct PoolPlace {
   pid_t pid = 0;
   FileDescriptor channel;  ///< empty: the place is free
+  bool dead = false;       ///< of the last look: a zombie, for as long as it has orphans
 };
+
+/// Whether this child is dead. Reaps it, unless `options` are WNOWAIT.
+bool is_dead(pid_t child, int options) noexcept {
+  siginfo_t info{};
+  const int waited = detail::retry_interrupted([&] {
+    return system_calls.waitid(P_PID, static_cast<id_t>(child), &info,
+                               WEXITED | WNOHANG | __WALL | options);
+  });
+  return waited == 0 && info.si_pid == child;
+}
 
 class Root {
  public:
@@ -46,6 +58,7 @@ class Root {
   void fork_server(const PoolRequest& request,
                    std::array<FileDescriptor, PoolRequest::descriptors> given) noexcept;
   void reap() noexcept;
+  [[nodiscard]] int end_orphans() noexcept;
 
   [[nodiscard]] PoolPlace* place_of(pid_t pid) noexcept {
     const auto place =
@@ -122,23 +135,36 @@ void Root::fork_server(const PoolRequest& request,
 }
 
 /// Forgets dead servers. A server that was killed from outside leaves orphans, which the root
-/// adopts: they are its only children without a place.
+/// adopts: they are its only children without a place. The server is reaped after them: its client
+/// may take the end of its pid, too, as word that nothing is left.
 void Root::reap() noexcept {
   signalfd_siginfo ignored;  // read before reaping: a death after that raises the signal again
   while (system_calls.read(deaths_.get(), &ignored, sizeof ignored) > 0) {
   }
-  for (siginfo_t info = Children::reap(); info.si_pid != 0; info = Children::reap()) {
-    if (PoolPlace* place = place_of(info.si_pid)) place->pid = 0;
-  }
-  int orphans = 0;
-  children_.visit([&](pid_t child) {
-    if (place_of(child) != nullptr) return;
-    system_calls.kill(child, SIGKILL);
-    ++orphans;
-  });
-  if (orphans != 0) return;  // their deaths bring us here again
+  // Looked at before the orphans are, because the orphans of one that dies later would be missed.
+  for (PoolPlace& place : pools_) place.dead = place.pid != 0 && is_dead(place.pid, WNOWAIT);
+  if (end_orphans() != 0) return;  // their deaths bring us here again
   for (PoolPlace& place : pools_) {
-    if (place.channel && place.pid == 0) place.channel.reset();
+    if (!place.dead || !is_dead(place.pid, 0)) continue;
+    place = {};
+  }
+}
+
+int Root::end_orphans() noexcept {
+  for (;;) {
+    int alive = 0;
+    bool reaped = false;
+    children_.visit([&](pid_t child) {
+      if (place_of(child) != nullptr) return;
+      system_calls.kill(child, SIGKILL);
+      if (is_dead(child, 0)) {
+        reaped = true;
+      } else {
+        ++alive;
+      }
+    });
+    // Reaping shortens the list while it is read, which may hide others from that look.
+    if (!reaped) return alive;
   }
 }
 
