@@ -28,8 +28,8 @@ class Bs {
   }
 
  private:
-  // Its template arguments, where it has any, have defaults.
-  BS::thread_pool<> pool_;
+  // A class up to version 4, a template with default arguments since.
+  decltype(BS::thread_pool(std::size_t{1})) pool_;
 };
 
 }  // namespace
