@@ -61,3 +61,14 @@ def absolute_lines(results):
             if outcome["failures"]:
                 texts.append("FAILED: " + "; ".join(sorted(set(outcome["failures"]))))
             yield f"  {contender:20} " + "  ".join(texts)
+
+
+def part_lines(parts):
+    if not parts:
+        return
+    yield ""
+    yield "Single parts of the library, ns"
+    if isinstance(parts, str):
+        yield f"  {parts}"
+    else:
+        yield from (f"  {name:26} {number(time):>8}" for name, time in parts.items())
