@@ -116,6 +116,7 @@ void WorkerLoop::run() {
 
 // Modelled in tests/model/pool.pml as park.
 void WorkerLoop::idle() noexcept {
+  lane_.park.look();
   for (int looks = 0; looks < looks_before_sleep; ++looks) {
     if (claimer_.anything_ready()) return;
     if (looks > looks_before_yield) std::this_thread::yield();
@@ -123,7 +124,7 @@ void WorkerLoop::idle() noexcept {
   lane_.park.announce(ring::ParkWord::State::idle);
   // A look after the announcement: a chunk published before it brings no wake.
   if (claimer_.anything_ready()) {
-    lane_.park.stay();
+    lane_.park.look();
     return;
   }
   die_with_server();  // a task may have changed credentials, which cancels the arrangement
@@ -132,6 +133,7 @@ void WorkerLoop::idle() noexcept {
 
 void WorkerLoop::run_chunk(ring::TaskClaimer::Claimed claimed) {
   const ring::TaskDescriptor& task = claimer_.descriptor(claimed.slot);
+  lane_.park.stay();
   lane_.progress.enter({claimed.ticket, task.begin_item, ring::Phase::claimed});
   obey_stop(place_.stop, lane_.park);
   TaskRunner runner(place_, task, claimed.slot);

@@ -5,6 +5,7 @@
 #include <worker/worker_start.hpp>
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -61,6 +62,17 @@ void register_exit_handlers() noexcept {
 #endif
 }
 
+/// Bytes that a worker's heap keeps when they are freed: what one task of moderate size needs, the
+/// next one needs again, and fresh pages cost several times what filling them does. glibc allows no
+/// larger threshold for blocks that have a mapping of their own.
+constexpr int kept_heap = 64 << 20;
+constexpr int largest_heap_block = 32 << 20;
+
+void keep_freed_memory() noexcept {
+  ::mallopt(M_TRIM_THRESHOLD, kept_heap);
+  ::mallopt(M_MMAP_THRESHOLD, largest_heap_block);
+}
+
 }  // namespace
 
 void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexcept {
@@ -76,6 +88,7 @@ void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexc
   // can hold.
   register_exit_handlers();
   reseed_random();
+  keep_freed_memory();
   main(start);
   leave_worker(EXIT_SUCCESS);
 }

@@ -50,6 +50,21 @@ template <Bits T>
   return count;
 }
 
+/// Fills a vector or a string with the block of `count` elements that comes next. Where the block
+/// lies aligned, in one pass over memory that nobody has touched before.
+template <class Container, class T = typename Container::value_type>
+void load_block(Decoder& decoder, Container& container, std::size_t count) {
+  const std::byte* block = decoder.in.take(count * sizeof(T)).data();
+  if (reinterpret_cast<std::uintptr_t>(block) % alignof(T) == 0) {
+    const T* const elements = reinterpret_cast<const T*>(block);
+    container.assign(elements, elements + count);
+  } else {
+    container.resize(count);
+    if (count != 0) std::memcpy(static_cast<void*>(container.data()), block, count * sizeof(T));
+  }
+  check_bits<T>(reinterpret_cast<const std::byte*>(container.data()), count * sizeof(T));
+}
+
 template <class Char, class Traits, class Allocator>
 struct Adapter<std::basic_string<Char, Traits, Allocator>> {
   using String = std::basic_string<Char, Traits, Allocator>;
@@ -60,8 +75,7 @@ struct Adapter<std::basic_string<Char, Traits, Allocator>> {
     save_block(encoder, string.data(), string.size());
   }
   static void load_into(Decoder& decoder, String& string) {
-    string.resize(open_block<Char>(decoder));
-    load_bits(decoder.in, string.data(), string.size());
+    load_block(decoder, string, open_block<Char>(decoder));
   }
 };
 
@@ -117,8 +131,7 @@ struct Adapter<std::vector<T, Allocator>> {
   static void load_into(Decoder& decoder, std::vector<T, Allocator>& vector) {
     vector.clear();
     if constexpr (Bits<T> && std::is_default_constructible_v<T>) {
-      vector.resize(open_block<T>(decoder));
-      load_bits(decoder.in, vector.data(), vector.size());
+      load_block(decoder, vector, open_block<T>(decoder));
     } else if constexpr (Bits<T>) {
       const std::size_t count = open_block<T>(decoder);
       vector.reserve(count);

@@ -96,6 +96,7 @@ bool Collector::accept(const Producer& producer, const RecordHeader& header,
     if (chunk->oversized) {
       chunk->partial = {};
     } else {
+      if (chunk->partial.empty()) chunk->partial = deliveries.spare_buffer();
       chunk->partial.insert(chunk->partial.end(), payload.begin(), payload.end());
     }
     return true;

@@ -1,9 +1,20 @@
 /// Outcomes on their way to their batches. Runs in the parent; see the header.
 #include <libpool/collect/deliveries.hpp>
 
+#include <utility>
+
 #include <libpool/codec/exception_codec.hpp>
 
 namespace libpool::collect {
+
+namespace {
+
+constexpr std::size_t most_spare = 4;
+constexpr std::size_t largest_spare = std::size_t{32} << 20;  ///< bytes
+
+}  // namespace
+
+Deliveries::Deliveries() { spare_.reserve(most_spare); }
 
 std::uint64_t& Deliveries::count_of(Kind kind) noexcept {
   switch (kind) {
@@ -70,6 +81,21 @@ void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index,
   push(job, {index, exceptions_.size() - 1, 0, 0, 0, kind, false});
 }
 
+/// A buffer that has been delivered serves the next large result: fresh memory costs several times
+/// what the copy into it does. Few are kept, and none that is very large.
+void Deliveries::put_aside(std::vector<std::byte> buffer) noexcept {
+  if (spare_.size() == most_spare || buffer.capacity() > largest_spare) return;
+  buffer.clear();
+  spare_.push_back(std::move(buffer));
+}
+
+std::vector<std::byte> Deliveries::spare_buffer() noexcept {
+  if (spare_.empty()) return {};
+  auto buffer = std::move(spare_.back());
+  spare_.pop_back();
+  return buffer;
+}
+
 void Deliveries::deliver() noexcept {
   for (const Item& item : items_) deliver(item);
   for (const Share& share : jobs_) {
@@ -92,7 +118,7 @@ void Deliveries::deliver(const Item& item) noexcept {
   } else if (!job.codec->decode(item.index, reader)) {
     ++undecoded_;
   }
-  if (item.buffered) buffers_[item.place] = {};  // a large one is not kept until the last
+  if (item.buffered) put_aside(std::exchange(buffers_[item.place], {}));
 }
 
 void Deliveries::count(Tally& tally) const noexcept {

@@ -38,6 +38,8 @@ class Deliveries {
     timed_out,  ///< the same, for a deadline
   };
 
+  Deliveries();
+
   /// Copies the bytes, which another process can still change, before anybody looks at them.
   void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
            std::span<const std::byte> bytes, pid_t pid);
@@ -49,6 +51,9 @@ class Deliveries {
   /// `items` results of a run: placed at once where the job can take them as they are, else copied.
   void add_run(const std::shared_ptr<submit::Job>& job, std::size_t index, std::size_t items,
                std::span<const std::byte> bytes, pid_t pid);
+
+  /// An empty buffer for the fragments of a result; with luck one whose memory was used before.
+  [[nodiscard]] std::vector<std::byte> spare_buffer() noexcept;
 
   [[nodiscard]] bool empty() const noexcept { return jobs_.empty(); }
 
@@ -81,6 +86,7 @@ class Deliveries {
   };
 
   [[nodiscard]] Share& share_of(const std::shared_ptr<submit::Job>& job);
+  void put_aside(std::vector<std::byte> buffer) noexcept;
   void push(const std::shared_ptr<submit::Job>& job, Item item, std::size_t items = 1);
   [[nodiscard]] std::size_t keep(std::span<const std::byte> bytes);
   void deliver(const Item& item) noexcept;
@@ -90,6 +96,7 @@ class Deliveries {
   std::vector<Share> jobs_;
   std::vector<std::byte> bytes_;
   std::vector<std::vector<std::byte>> buffers_;
+  std::vector<std::vector<std::byte>> spare_;  ///< delivered and empty
   std::vector<std::exception_ptr> exceptions_;
   Tally tally_;                ///< by kind
   std::size_t undecoded_ = 0;  ///< results that could not be decoded

@@ -171,7 +171,11 @@ void Engine::publish_and_wake() {
   std::size_t wakes = 0;
   if (dispatcher_.has_queue()) wakes = dispatcher_.refill(nanoseconds(Clock::now()));
   // A worker that died may have been woken for a chunk that it never claimed.
-  if (supervisor_.buried() && dispatcher_.anything_ready()) wakes = pool_.workers;
+  if (supervisor_.buried() && dispatcher_.anything_ready()) {
+    wakes = pool_.workers;
+  } else if (wakes != 0 && supervisor_.enough_look(dispatcher_.published_chunks())) {
+    wakes = 0;
+  }
   if (wakes != 0) supervisor_.wake_idle(wakes);
 }
 
@@ -205,6 +209,8 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
     if (!deliveries_.empty()) deliver(lock);
     return;
   }
+  // Whoever was to take it may be stopped, or wait for a CPU.
+  if (dispatcher_.anything_ready()) supervisor_.wake_idle(1);
   Deadline until = deadline;
   if (const auto timer = supervisor_.next_timer(); timer && (!until || *timer < *until)) {
     until = timer;

@@ -21,7 +21,15 @@ class ParkWord {
     idle = 1,      ///< no chunk to claim: any published chunk may wake it
     blocked = 2,   ///< waits for the parent to do something for it (ring space, a stop taken back)
     notified = 3,  ///< woken and not yet running
+    looking = 4,   ///< awake, and about to look for a chunk at least once before it sleeps
   };
+
+  /// Worker: has nothing to do, and looks for a chunk from now on. Until it announces its sleep,
+  /// and then looks once more, it needs no wake. Relaxed: a parent that sees it late only wakes in
+  /// vain.
+  void look() noexcept {
+    word_.store(static_cast<std::uint32_t>(State::looking), std::memory_order_relaxed);
+  }
 
   /// Worker: announces sleep. The caller must look again at what it waits for, then `sleep` or
   /// `stay`. Seq_cst: ordered before that look; pairs with the parent's look in `wake`.
@@ -30,7 +38,7 @@ class ParkWord {
     word_.store(static_cast<std::uint32_t>(state), std::memory_order_seq_cst);
   }
 
-  /// Worker: the second look found something.
+  /// Worker: has found something.
   // Modelled in tests/model/pool.pml as a step of park.
   void stay() noexcept {
     word_.store(static_cast<std::uint32_t>(State::running), std::memory_order_relaxed);
@@ -43,6 +51,13 @@ class ParkWord {
   /// what it waits for. The exchange keeps a second call from waking the same sleeper twice, at the
   /// price of a system call.
   bool wake(State state) noexcept;
+
+  /// Parent: whether the worker looks for chunks and will see those published before this call. The
+  /// fence is that of `wake`, for the same race: whoever is seen here announces its sleep later.
+  [[nodiscard]] bool looks() const noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return word_.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(State::looking);
+  }
 
   [[nodiscard]] State state() const noexcept {
     return static_cast<State>(word_.load(std::memory_order_seq_cst));

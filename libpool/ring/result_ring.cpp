@@ -4,6 +4,7 @@
 #include <libpool/ring/result_ring.hpp>
 
 #include <algorithm>
+#include <thread>
 
 #include <libpool/detail/system.hpp>
 
@@ -15,9 +16,14 @@ namespace {
 constexpr std::size_t least_room = 512;
 static_assert(least_room >= sizeof(RecordHeader) + largest_run_result);
 
-/// A run takes at most this part of the ring, so that the parent reads one while the next is
+/// A record takes at most this part of the ring, so that the parent reads one while the next is
 /// written.
-constexpr std::size_t runs_in_ring = 4;
+constexpr std::size_t records_in_ring = 4;
+
+/// Looks for room this often before it sleeps: the parent is probably copying. After the first few
+/// it lets others, the parent perhaps, have the CPU in between.
+constexpr int looks_before_sleep = 60;
+constexpr int looks_before_yield = 20;
 
 constexpr std::size_t padded(std::size_t bytes) noexcept {
   return (bytes + record_alignment - 1) & ~(record_alignment - 1);
@@ -50,7 +56,8 @@ void ResultWriter::make_room(std::size_t) {
 void ResultWriter::open_fragment() {
   wait_for_room();
   const std::size_t offset = tail_ & (ring_.size() - 1);
-  const std::size_t contiguous = std::min(room(), ring_.size() - offset);
+  const std::size_t most = std::max(ring_.size() / records_in_ring, least_room);
+  const std::size_t contiguous = std::min({room(), ring_.size() - offset, most});
   begin_ = cursor_ = ring_.data() + offset + sizeof(RecordHeader);
   end_ = ring_.data() + offset + contiguous;
 }
@@ -85,8 +92,7 @@ std::span<std::byte> ResultWriter::open_run(std::uint64_t ticket, std::uint32_t 
   std::memcpy(begin_ - sizeof header_, &header_, open_header_bytes);
   // Release: whoever sees the run open sees its header; pairs with ResultReader::look_open.
   lane_->run.store(tail_ + 1, std::memory_order_release);
-  const std::size_t most = std::max(ring_.size() / runs_in_ring, size);
-  return {begin_, std::min(static_cast<std::size_t>(end_ - begin_), most)};
+  return {begin_, end_};
 }
 
 // Modelled in tests/model/pool.pml as publish.
@@ -106,6 +112,12 @@ std::size_t ResultWriter::room() const noexcept {
 }
 
 void ResultWriter::wait_for_room() noexcept {
+  if (room() >= least_room) return;
+  doorbell_.ring();
+  for (int looks = 0; looks < looks_before_sleep; ++looks) {
+    if (room() >= least_room) return;
+    if (looks > looks_before_yield) std::this_thread::yield();
+  }
   while (room() < least_room) {
     doorbell_.ring();
     lane_->park.announce(ParkWord::State::blocked);

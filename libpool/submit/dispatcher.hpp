@@ -76,6 +76,7 @@ class Dispatcher {
   /// Whether a published chunk has deadlines.
   [[nodiscard]] bool has_timed() const noexcept { return timed_ != 0; }
   [[nodiscard]] bool has_queue() const noexcept { return !queue_.empty(); }
+  [[nodiscard]] std::size_t published_chunks() const noexcept { return published_; }
   [[nodiscard]] std::size_t queued_chunks() const noexcept { return queue_.size(); }
   [[nodiscard]] std::size_t slots() const noexcept { return slots_.size(); }
 

@@ -154,6 +154,17 @@ void Supervisor::wake_idle(std::size_t count) noexcept {
   }
 }
 
+// Modelled in tests/model/pool.pml as a part of count_wakes.
+bool Supervisor::enough_look(std::size_t chunks) const noexcept {
+  if (chunks > workers_.size()) return false;
+  std::size_t looking = 0;
+  for (std::size_t worker = 0; worker < workers_.size() && looking < chunks; ++worker) {
+    const WorkerRecord& record = workers_[worker];
+    if (record.state != State::absent && record.reader.lane().park.looks()) ++looking;
+  }
+  return looking == chunks;
+}
+
 void Supervisor::hand_over_own_memory() noexcept {
   dispatcher_.visit_own_memory([&](submit::Chunk& chunk, std::uint32_t owner) {
     if (chunk.handed_over || owner >= workers_.size() || !workers_[owner].socket) return;

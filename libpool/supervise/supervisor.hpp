@@ -53,6 +53,10 @@ class Supervisor {
   /// Wakes at most `count` workers that sleep for want of chunks.
   void wake_idle(std::size_t count) noexcept;
 
+  /// Whether at least so many workers look for chunks. As many as there are chunks in the ring,
+  /// claimed or not, will take all of them without a wake.
+  [[nodiscard]] bool enough_look(std::size_t chunks) const noexcept;
+
   /// Kills the workers that hold chunks of this job, and no others.
   void stop(const submit::Job& job, collect::Deliveries& deliveries);
 

@@ -6,8 +6,8 @@
  * nobody could tell. Memory is sequentially consistent here: weaker orders are not this model's
  * business. Nor are stops, retries, retirement, fragments, full rings and a broken pool.
  *
- * Macros: WORKERS (1 or 2), CHUNKS, ITEMS (of each chunk), CRASHES (at most); each BUG_... seeds a
- * mistake that must be found.
+ * Macros: WORKERS (1 or 2), CHUNKS, ITEMS (of each chunk), CRASHES (at most), RUNS (results travel in
+ * runs: the progress word publishes); each BUG_... seeds a mistake that must be found.
  */
 #ifndef WORKERS
 #define WORKERS 2
@@ -41,7 +41,9 @@ byte claim[CHUNKS];
 byte progress[WORKERS];
 byte bytes[WORKERS];  /* records whose bytes are all there */
 byte tail[WORKERS];   /* records published and not yet drained */
-bool idle[WORKERS];   /* the park word; nobody tells running from notified */
+/* The park word is one of these, or neither; nobody tells running from notified. */
+bool idle[WORKERS];
+bool looking[WORKERS];
 
 bool waiting;         /* the waiting word; `rung` stands for the number of the sleep */
 bool rung[WORKERS];   /* private to the worker: has rung in this sleep */
@@ -88,8 +90,18 @@ inline ring() {
   fi
 }
 
-/* ResultWriter::publish */
+/* ResultWriter::publish; with RUNS close_run, which passes all items of the run at once. */
 inline publish() {
+#ifdef RUNS
+#ifndef BUG_RESULT_LATE
+  STEP(PUT(bytes[me], item));
+#endif
+  if
+  :: (item + 1) % ITEMS == 0 -> STEP(PUT(bytes[me], item); tail[me] = tail[me] | bytes[me]); ring()
+  :: else
+  fi
+}
+#else
 #ifdef BUG_TAIL_FIRST
   STEP(PUT(tail[me], item));
   STEP(PUT(bytes[me], item));
@@ -102,6 +114,7 @@ inline publish() {
 #endif
   ring()
 }
+#endif
 
 proctype worker(byte me) {
   byte chunk, item;
@@ -122,9 +135,22 @@ scan:  /* TaskClaimer::claim. Chunks are alike, so the hint, where to begin, is 
      }
 #endif
   :: d_step { chunk < CHUNKS && claim[chunk] != READY -> chunk++ }
-  :: atomic { chunk == CHUNKS -> chunk = 0; idle[me] = true; goto park }  /* ParkWord::announce */
+  /* WorkerLoop::idle: ParkWord::look, then many looks, then ParkWord::announce */
+  :: d_step { chunk == CHUNKS && !looking[me] -> chunk = 0; looking[me] = true }
+  :: atomic {
+       chunk == CHUNKS && looking[me] ->
+       chunk = 0;
+       looking[me] = false;
+       idle[me] = true;
+       goto park
+     }
   :: DIES
   od;
+
+  if
+  :: looking[me] -> STEP(looking[me] = false)  /* ParkWord::stay */
+  :: else
+  fi;
 
 begin:
 #ifdef BUG_LATE_PROGRESS
@@ -137,7 +163,14 @@ begin:
   publish();
   if  /* TaskRunner::publish, its last line */
   :: atomic {
+#ifdef RUNS
+       if
+       :: (item + 1) % ITEMS == 0 -> progress[me] = NO_ITEM
+       :: else  /* the next item's name takes its place */
+       fi;
+#else
        progress[me] = NO_ITEM;
+#endif
        item++;
        if
        :: item < (chunk + 1) * ITEMS -> goto begin
@@ -195,10 +228,15 @@ inline drain(w) {
     do
     :: i < ALL && IN(tail[w], i) ->
       assert(IN(bytes[w], i) && IN(spent, i));
-      /* Collector::accept */
-      assert(claim[i / ITEMS] == CLAIMED_BY(w) && next[i / ITEMS] == i % ITEMS);
-      next[i / ITEMS]++;
-      settled++;
+      /* Collector::accept, accept_run */
+      assert(claim[i / ITEMS] == CLAIMED_BY(w));
+      if
+      :: next[i / ITEMS] > i % ITEMS  /* taken out of the open run */
+      :: else ->
+        assert(next[i / ITEMS] == i % ITEMS);
+        next[i / ITEMS]++;
+        settled++
+      fi;
       found = true;
       if
       :: next[i / ITEMS] == ITEMS -> claim[i / ITEMS] = FREE
@@ -212,6 +250,29 @@ inline drain(w) {
     tail[w] = 0
   }
 }
+
+/* ResultReader::look_open and what Collector::drain does with it. One step: the code makes sure that
+ * nothing was published while it read the progress word. */
+#ifdef RUNS
+inline drain_open(w) {
+  d_step {
+    i = 0;
+    do
+    :: i < ALL && progress[w] > BEGUN(i) && i / ITEMS == (progress[w] - 1) / ITEMS &&
+       claim[i / ITEMS] == CLAIMED_BY(w) && next[i / ITEMS] == i % ITEMS ->
+      assert(IN(bytes[w], i) && IN(spent, i));
+      next[i / ITEMS]++;
+      settled++;
+      found = true;
+      i++
+    :: i == ALL -> break
+    :: else -> i++
+    od
+  }
+}
+#else
+#define drain_open(w) skip
+#endif
 
 /* Supervisor::settle_claims. One step: nobody else touches the lane and the claims of the dead. */
 inline settle_claims(w) {
@@ -242,11 +303,15 @@ inline bury(w) {
   drain(w);
 #else
   drain(w);
+#ifndef BUG_OPEN_RUN_LOST
+  drain_open(w);
+#endif
   settle_claims(w);
 #endif
   progress[w] = NO_ITEM;  /* ResultReader::reset */
   bytes[w] = 0;
   idle[w] = false;
+  looking[w] = false;
   rung[w] = false;
 #ifndef BUG_NO_REWAKE
   buried = true;
@@ -267,6 +332,27 @@ inline count_wakes() {
     :: i < CHUNKS && !(buried && claim[i] == READY) -> i++
     :: i == CHUNKS -> break
     od;
+    /* Supervisor::enough_look: as many as there are chunks, claimed or not, will take them all. */
+    lookers = 0;
+    i = 0;
+    do
+    :: i < WORKERS && looking[i] && (life[i] == ALIVE || life[i] == FORKED) -> lookers++; i++
+    :: i < WORKERS && !(looking[i] && (life[i] == ALIVE || life[i] == FORKED)) -> i++
+    :: i == WORKERS -> break
+    od;
+    i = 0;
+    do
+    :: i < CHUNKS && claim[i] != FREE && lookers > 0 -> lookers--; i++
+    :: i < CHUNKS && claim[i] != FREE && lookers == 0 -> too_few = true; i++
+    :: i < CHUNKS && claim[i] == FREE -> i++
+    :: i == CHUNKS -> break
+    od;
+    if
+    :: !too_few && !buried -> wakes = 0
+    :: else
+    fi;
+    too_few = false;
+    lookers = 0;
     buried = false
   }
 }
@@ -277,6 +363,8 @@ proctype parent() {
   bool first;   /* the worker that is looked at first, in place of next_to_wake_ */
   bool found;   /* a drain found something */
   bool buried;
+  byte lookers;
+  bool too_few; /* more chunks than lookers */
 
 round:  /* Engine::round */
   if
@@ -323,7 +411,7 @@ refill:  /* Engine::publish_and_wake: Dispatcher::refill with ClaimWord::publish
   fi;
 #ifndef BUG_NO_LAST_LOOK
   do  /* Engine::sleep: the last look */
-  :: atomic { w < WORKERS && life[w] == ALIVE -> drain(w); w++ }
+  :: atomic { w < WORKERS && life[w] == ALIVE -> drain(w); drain_open(w); w++ }
   :: d_step { w < WORKERS && life[w] != ALIVE -> w++ }
   :: atomic { w == WORKERS -> w = 0; break }
   od;

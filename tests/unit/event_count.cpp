@@ -100,7 +100,8 @@ int kernel_returns = 0;
 }  // namespace
 
 TEST_CASE("a wake ends exactly the sleep that was announced for its reason") {
-  for (const State announced : {State::running, State::idle, State::blocked, State::notified}) {
+  for (const State announced :
+       {State::running, State::looking, State::idle, State::blocked, State::notified}) {
     for (const State reason : {State::idle, State::blocked}) {
       ParkWord park{};
       park.announce(announced);

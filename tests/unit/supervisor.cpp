@@ -65,6 +65,26 @@ TEST_CASE(
   CHECK(park(0).state() == State::blocked);
 }
 
+TEST_CASE("only living workers that look for chunks count as many as there are") {
+  SupervisedCore pool(3);
+  REQUIRE(pool.all_alive());
+  const auto park = [&](std::uint32_t worker) -> ring::ParkWord& {
+    return pool.core.lanes[worker].header.park;
+  };
+  CHECK(pool.supervisor.enough_look(0));
+  CHECK_FALSE(pool.supervisor.enough_look(1));
+  park(0).announce(State::idle);
+  park(1).look();
+  CHECK(pool.supervisor.enough_look(1));
+  CHECK_FALSE(pool.supervisor.enough_look(2));
+  park(2).look();
+  CHECK(pool.supervisor.enough_look(2));
+  CHECK_FALSE(pool.supervisor.enough_look(3));
+  CHECK_FALSE(pool.supervisor.enough_look(4));
+  park(1).stay();
+  CHECK_FALSE(pool.supervisor.enough_look(2));
+}
+
 TEST_CASE("a round settles what workers have published and counts it for them") {
   SupervisedCore pool;
   REQUIRE(pool.all_alive());
