@@ -29,7 +29,7 @@ struct ChunkRule {
 
   [[nodiscard]] std::size_t next(std::size_t pulled) const noexcept {
     if (chunksize) return *chunksize;
-    return items ? submit::automatic_chunk(*items, workers)
+    return items ? submit::automatic_chunk(*items, pulled, workers)
                  : submit::growing_chunk(pulled, workers);
   }
   /// Places to make for results before any is there.

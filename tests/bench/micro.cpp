@@ -112,7 +112,7 @@ void result_ring_record(State& state) {
 void automatic_chunk(State& state) {
   std::size_t items = 1;
   for (auto _ : state) {
-    DoNotOptimize(libpool::submit::automatic_chunk(items++, 2));
+    DoNotOptimize(libpool::submit::automatic_chunk(items++, 0, 2));
   }
 }
 

@@ -7,18 +7,27 @@ using libpool::submit::automatic_chunk;
 using libpool::submit::growing_chunk;
 
 TEST_CASE("an automatic chunk is a quarter of a worker's share, rounded up") {
-  CHECK(automatic_chunk(100, 4) == 7);
-  CHECK(automatic_chunk(16, 4) == 1);
-  CHECK(automatic_chunk(17, 4) == 2);
-  CHECK(automatic_chunk(32, 4) == 2);
+  CHECK(automatic_chunk(100, 0, 4) == 7);
+  CHECK(automatic_chunk(16, 0, 4) == 1);
+  CHECK(automatic_chunk(17, 0, 4) == 2);
+  CHECK(automatic_chunk(32, 0, 4) == 2);
 }
 
 TEST_CASE("an automatic chunk holds at least one item, and has a bound") {
-  CHECK(automatic_chunk(0, 4) == 1);
-  CHECK(automatic_chunk(1, 4096) == 1);
-  CHECK(automatic_chunk(5, 0) == 2);
-  CHECK(automatic_chunk(static_cast<std::size_t>(-1), 1) ==
+  CHECK(automatic_chunk(0, 0, 4) == 1);
+  CHECK(automatic_chunk(1, 0, 4096) == 1);
+  CHECK(automatic_chunk(5, 0, 0) == 2);
+  CHECK(automatic_chunk(static_cast<std::size_t>(-1), 0, 1) ==
         libpool::submit::largest_automatic_chunk);
+}
+
+TEST_CASE("later chunks are shares of what is left, down to a sixteenth of the first") {
+  CHECK(automatic_chunk(1600, 0, 2) == 200);
+  CHECK(automatic_chunk(1600, 200, 2) == 175);
+  CHECK(automatic_chunk(1600, 1590, 2) == 12);
+  CHECK(automatic_chunk(1600, 1600, 2) == 12);
+  CHECK(automatic_chunk(1600, 5000, 2) == 12);
+  CHECK(automatic_chunk(8, 7, 1) == 1);
 }
 
 TEST_CASE("chunks of an input of unknown size grow with what has been pulled") {
