@@ -60,7 +60,8 @@ struct PoolOptions {
   std::size_t max_payload_in_flight = std::size_t{256} << 20;
 
   /// Chunks of one job that may be in the pool, or finished and not yet taken by the caller. It
-  /// bounds the look-ahead of lazy inputs. Unset: as many as `task_slots`.
+  /// bounds the look-ahead of lazy inputs. Unset: as many as `task_slots`, fewer of chunks that are
+  /// large (8192 items in all, but four chunks a worker).
   std::optional<std::size_t> window = std::nullopt;
 
   /// Deaths of workers before their first claim that are tolerated within `restart_period` while no
@@ -103,7 +104,8 @@ struct ImapOptions {
   /// Extra attempts for an item whose worker crashed.
   std::size_t retries = 0;
   /// At most this many items are pulled from the input and not yet taken by the caller; no chunk is
-  /// larger. Zero throws `std::invalid_argument`. Unset: `PoolOptions::window` chunks.
+  /// larger. Zero throws `std::invalid_argument`. Unset: see
+  /// `PoolOptions::window`.
   std::optional<std::size_t> buffersize = std::nullopt;
 };
 

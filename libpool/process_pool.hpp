@@ -41,7 +41,7 @@ class ProcessPool : public detail::PoolCalls<ProcessPool> {
   /// Starts `workers` processes. Throws `std::invalid_argument` (none, more than 4096, options out
   /// of range) and `std::system_error` (memory, descriptors or the fork server could not be had).
   explicit ProcessPool(std::size_t workers = available_parallelism(), PoolOptions options = {})
-      : lookahead_(options.window.value_or(options.task_slots)),
+      : lookahead_(detail::lookahead_for(options, workers)),
         core_(detail::ProcessCore::start(workers, options)) {}
 
   /// `terminate()` and `join()`.
@@ -58,7 +58,7 @@ class ProcessPool : public detail::PoolCalls<ProcessPool> {
     if (core_ == nullptr) throw PoolError("the pool belongs to another process");
     return *core_;
   }
-  [[nodiscard]] std::size_t lookahead() const noexcept { return lookahead_; }
+  [[nodiscard]] detail::Lookahead lookahead() const noexcept { return lookahead_; }
 
   template <class F, class Source>
   static constexpr void check_task() {
@@ -72,7 +72,7 @@ class ProcessPool : public detail::PoolCalls<ProcessPool> {
     core_->submit(std::move(store), std::move(codec));
   }
 
-  const std::size_t lookahead_;
+  const detail::Lookahead lookahead_;
   std::shared_ptr<detail::ProcessCore> core_;
 };
 

@@ -27,7 +27,7 @@ ThreadPool::~ThreadPool() {
 }
 
 detail::PoolCore& ThreadPool::core() const noexcept { return *core_; }
-std::size_t ThreadPool::lookahead() const noexcept { return core_->lookahead(); }
+detail::Lookahead ThreadPool::lookahead() const noexcept { return core_->lookahead(); }
 void ThreadPool::submit(std::shared_ptr<detail::ThreadJob> job) { core_->submit(job); }
 
 }  // namespace libpool

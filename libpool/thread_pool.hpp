@@ -55,7 +55,7 @@ class LIBPOOL_EXPORT ThreadPool : public detail::PoolCalls<ThreadPool> {
   friend detail::PoolCalls<ThreadPool>;
 
   [[nodiscard]] detail::PoolCore& core() const noexcept;
-  [[nodiscard]] std::size_t lookahead() const noexcept;
+  [[nodiscard]] detail::Lookahead lookahead() const noexcept;
 
   /// Any callable will do.
   template <class F, class Source>

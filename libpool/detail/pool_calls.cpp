@@ -28,14 +28,23 @@ void check_timeout(std::chrono::nanoseconds timeout) {
   if (timeout.count() < 0) throw std::invalid_argument("libpool: timeout must not be negative");
 }
 
-Window window_for(const ImapOptions& options, std::size_t lookahead) {
+Lookahead lookahead_for(const PoolOptions& options, std::size_t workers) noexcept {
+  if (options.window) return {*options.window, *options.window};
+  const std::size_t least = 4 * workers;
+  return {std::max(options.task_slots, least), least};
+}
+
+Window window_for(const ImapOptions& options, Lookahead lookahead) {
   const std::size_t chunk = options.chunksize.value_or(1);
   if (options.buffersize) {
     return {.chunk = std::min(chunk, *options.buffersize),
             .items = *options.buffersize,
             .only_this = true};
   }
-  const std::size_t chunks = std::max<std::size_t>(lookahead, 1);
+  // Of large chunks few are needed, and memory is bounded by items.
+  constexpr std::size_t items_ahead = std::size_t{1} << 13;
+  const std::size_t wanted = std::max(lookahead.least, items_ahead / chunk);
+  const std::size_t chunks = std::max<std::size_t>(std::min(wanted, lookahead.chunks), 1);
   const std::size_t most = std::numeric_limits<std::size_t>::max();
   return {.chunk = chunk, .items = chunk > most / chunks ? most : chunk * chunks};
 }

@@ -32,8 +32,12 @@ LIBPOOL_EXPORT void check_pool_arguments(std::size_t workers, const PoolOptions&
 LIBPOOL_EXPORT void check_size_option(const std::optional<std::size_t>& size, const char* name);
 LIBPOOL_EXPORT void check_timeout(std::chrono::nanoseconds timeout);
 
-/// The window of an `imap`; `lookahead` is the pool's own, in chunks.
-[[nodiscard]] LIBPOOL_EXPORT Window window_for(const ImapOptions& options, std::size_t lookahead);
+/// The pool's own look-ahead.
+[[nodiscard]] LIBPOOL_EXPORT Lookahead lookahead_for(const PoolOptions& options,
+                                                     std::size_t workers) noexcept;
+
+/// The window of an `imap`.
+[[nodiscard]] LIBPOOL_EXPORT Window window_for(const ImapOptions& options, Lookahead lookahead);
 
 template <class T>
 inline constexpr bool is_apply_options = false;
@@ -74,7 +78,7 @@ using starmap_async_result_t = result_of_t<F, Range&&, Unpack::tuples, false>;
 template <class F, class... A>
 using apply_result_t = source_result_t<std::decay_t<F>, ArgumentsSource<std::decay_t<F>, A...>>;
 
-/// `Derived` has `core()`, `lookahead()` (chunks), `check_task<F, Source>()` and `start(f, source,
+/// `Derived` has `core()`, `lookahead()`, `check_task<F, Source>()` and `start(f, source,
 /// store)`, see there.
 template <class Derived>
 class PoolCalls {

@@ -132,6 +132,9 @@ class TypedChunkCodec final : public ChunkCodec {
     std::size_t undecoded = 0;
     if constexpr (detail::run_result_size<Result>) {
       const std::size_t count = results.remaining() / sizeof(Result);
+      if constexpr (Store::yields_items) {
+        return store_->put_run(index, count, [&] { return codec::decode<Result>(results); });
+      }
       for (const std::size_t end = index + count; index != end; ++index) {
         try {
           store_->put(index, codec::decode<Result>(results));

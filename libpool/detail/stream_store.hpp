@@ -21,6 +21,12 @@
 
 namespace libpool::detail {
 
+/// How far a pool lets one job's input be pulled ahead.
+struct Lookahead {
+  std::size_t chunks = 1;  ///< at most
+  std::size_t least = 1;   ///< chunks that keep the workers busy, however large they are
+};
+
 /// How far an input may be pulled ahead of the consumer.
 struct Window {
   std::size_t chunk = 1;   ///< items that travel together, at most `items`
@@ -87,6 +93,24 @@ class StreamStore : public Batch {
     put_item(index, Item::failure(index, std::move(error)));
   }
 
+  /// As `put` and `put_error`, for the results of `count` items that `next` gives or throws: one
+  /// lock for all. `next` runs under it, and so must call nothing. Returns how many it threw.
+  template <class Next>
+  std::size_t put_run(std::size_t index, std::size_t count, Next&& next) noexcept {
+    std::size_t failed = 0;
+    std::lock_guard lock(mutex_);
+    if (dropped_ || abandoned()) return 0;
+    for (const std::size_t end = index + count; index != end; ++index) {
+      try {
+        insert(index, Item::success(index, next()));
+      } catch (...) {
+        insert(index, Item::failure(index, std::current_exception()));
+        ++failed;
+      }
+    }
+    return failed;
+  }
+
   void pool_closed() noexcept override { open_window(); }
 
   // -- for consumers ---------------------------------------------------------------------------
@@ -134,7 +158,11 @@ class StreamStore : public Batch {
  private:
   void put_item(std::size_t index, Item&& item) {
     std::lock_guard lock(mutex_);
-    if (dropped_ || abandoned()) return;
+    if (!dropped_ && !abandoned()) insert(index, std::move(item));
+  }
+
+  /// Called with the lock.
+  void insert(std::size_t index, Item&& item) {
     if (ordered_) {
       const std::size_t place = index - taken_;
       while (items_.size() <= place) items_.emplace_back();

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include <libpool/detail/pool_calls.hpp>
 #include <libpool/detail/process_identity.hpp>
 #include <libpool/errors.hpp>
 
@@ -17,8 +18,8 @@ ThreadCore::ThreadCore(std::size_t workers, PoolOptions options)
     : process_(process_identity()),
       size_(workers),
       options_(std::move(options)),
-      lookahead_(options_.window.value_or(std::max<std::size_t>(options_.task_slots, 1))),
-      most_chunks_(std::max(lookahead_, 4 * workers)),
+      lookahead_(lookahead_for(options_, workers)),
+      most_chunks_(std::max(lookahead_.chunks, 4 * workers)),
       helpers_(options_.helper_threads),
       workers_(workers),
       restarts_(options_.restart_intensity.value_or(16 + 2 * workers), options_.restart_period,

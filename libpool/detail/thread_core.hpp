@@ -20,6 +20,7 @@
 
 #include <libpool/detail/batch.hpp>
 #include <libpool/detail/helper_threads.hpp>
+#include <libpool/detail/stream_store.hpp>
 #include <libpool/detail/thread_job.hpp>
 #include <libpool/detail/thread_run.hpp>
 #include <libpool/options.hpp>
@@ -52,7 +53,7 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   void join() override;
 
   /// Chunks of one job that may be in the pool or wait for the consumer.
-  [[nodiscard]] std::size_t lookahead() const noexcept { return lookahead_; }
+  [[nodiscard]] Lookahead lookahead() const noexcept { return lookahead_; }
   [[nodiscard]] bool in_own_process() const noexcept;
 
  private:
@@ -95,7 +96,7 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   const std::uint64_t process_;
   const std::size_t size_;
   const PoolOptions options_;
-  const std::size_t lookahead_;
+  const Lookahead lookahead_;
   const std::size_t most_chunks_;  ///< of one job, queued or running
 
   ThreadCounts counts_;

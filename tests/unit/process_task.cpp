@@ -40,6 +40,7 @@ const codec::ModuleMap& modules() {
 /// What became of the items.
 template <class R>
 struct Outcomes {
+  static constexpr bool yields_items = false;
   using Result = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
   void store(std::size_t index, Result&& value) { values.emplace(index, std::move(value)); }
   void fail(std::size_t index, std::exception_ptr error) { errors.emplace(index, error); }
