@@ -34,6 +34,14 @@ namespace libpool {
 /// pointer inside a capture or a class cannot be detected: it would point into the worker's own
 /// copy of old memory.
 ///
+/// Values: what the codec knows, see the README. Not the container adaptors (`std::stack`,
+/// `std::queue`, `std::priority_queue`), `std::valarray`, and smart pointers to arrays; values nest
+/// at most 1000 levels deep. Of a final class only a public `serialize` is seen. What a result's
+/// destructor does in the worker happens after the result has been handed over: a death there
+/// blames nobody.
+///
+/// Freed memory of up to 64 MiB stays with the worker for the next task.
+///
 /// While a pool exists, it holds 2 descriptors a worker and about 10 more. In any process but the
 /// one that made it, every member throws `PoolError` and the destructor does nothing.
 class ProcessPool : public detail::PoolCalls<ProcessPool> {

@@ -23,7 +23,8 @@ class ThreadCore;
 /// A pool of threads with every call of `ProcessPool`, of which a program changes one type name to
 /// compare them.
 ///
-/// What differs: `f` may be any callable, and values are moved or shared instead of serialised. A
+/// What differs: `f` may be any callable (but none whose result is a reference, so no pointer to a
+/// data member), and values are moved or shared instead of serialised. A
 /// crash in a task ends the program. Exceptions arrive as the original objects. Tasks see the
 /// program's memory as it is. A thread cannot be killed: a `timeout` decides the outcome while the
 /// thread runs on and a fresh one takes its place; `cancel()` of a running call returns false;

@@ -70,7 +70,7 @@ class ManyStore : public JobStore<Value> {
   ResultSlots<Slot> slots_;
 
  private:
-  static constexpr std::size_t most_room_ahead = submit::largest_automatic_chunk;
+  static constexpr std::size_t most_room_ahead = std::size_t{1} << 18;
   const ChunkRule rule_;
 };
 

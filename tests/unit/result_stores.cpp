@@ -59,7 +59,7 @@ TEST_CASE("room is made for what the input can give, not for the chunk size that
       terms(), ChunkRule{.chunksize = all, .items = 500'000, .workers = 1});
   CHECK(sized->next_chunk() == 500'000);
   const Attached<VectorStore<std::string>> unsized(terms(), chunks_of(all));
-  CHECK(unsized->next_chunk() == libpool::submit::largest_automatic_chunk);
+  CHECK(unsized->next_chunk() == std::size_t{1} << 18);
 }
 
 TEST_CASE("an input may give more than it claimed") {
