@@ -201,7 +201,9 @@ void Engine::deliver(Lock& lock) {
 void Engine::sleep(Lock& lock, Deadline deadline) {
   ring::WaitingWord& waiting = segments_.waiting();
   waiting.announce();
-  // The last look: what was published before the announcement brings no ring.
+  // The last look: what was published before the announcement brings no ring, and no more does the
+  // claim of a chunk whose payload the worker now waits for.
+  supervisor_.hand_over_own_memory();
   if (kicked_ || supervisor_.drain_all(collect::OpenRuns::take, deliveries_) ||
       !deliveries_.empty()) {
     waiting.clear();

@@ -50,6 +50,9 @@ class Supervisor {
   /// Takes what is in the result rings. True if there was anything.
   bool drain_all(collect::OpenRuns open_runs, collect::Deliveries& deliveries);
 
+  /// Sends payloads that have memory of their own to the workers that have claimed them.
+  void hand_over_own_memory() noexcept;
+
   /// Wakes at most `count` workers that sleep for want of chunks.
   void wake_idle(std::size_t count) noexcept;
 
@@ -112,7 +115,6 @@ class Supervisor {
                             ring::Progress seen, collect::Deliveries& deliveries);
   void take_back_stop(std::uint32_t worker) noexcept;
 
-  void hand_over_own_memory() noexcept;
   void start_due(Clock::time_point now);
   void kill(std::uint32_t worker) noexcept;
   void wake_at(Clock::time_point when) noexcept;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include <libpool/process_pool.hpp>
+#include <tests/support/core_parts.hpp>
 #include <tests/support/oracle.hpp>
 #include <tests/support/replaced.hpp>
 
@@ -236,6 +237,77 @@ TEST_CASE("payloads and results larger than all rings pass") {
     CHECK(back.size() == size);
     CHECK(back.back() == 'z');
   }
+}
+
+namespace {
+
+/// Lets a worker claim at a moment of the test's choice, by the system calls around it.
+namespace claiming {
+
+enum Word : std::size_t { asleep, may_claim, waits_for_payload, parent_slept };
+decltype(system_calls.futex_wait) real_futex_wait;
+decltype(system_calls.poll) real_poll;
+decltype(system_calls.ppoll) real_ppoll;
+
+int futex_wait(const std::uint32_t* word, std::uint32_t expected, const timespec* timeout) {
+  oracle::page.words[asleep] = 1;
+  const int result = real_futex_wait(word, expected, timeout);
+  while (oracle::page.words[may_claim] == 0) ::usleep(10);
+  return result;
+}
+int poll(pollfd* fds, nfds_t count, int timeout_ms) {
+  // The fork server waits for more, and the parent for less.
+  if (count == 1 && timeout_ms < 0) oracle::page.words[waits_for_payload] = 1;
+  return real_poll(fds, count, timeout_ms);
+}
+/// The parent's sleep. If it comes before the claim, then no later round does.
+int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+  if (oracle::page.words[may_claim].exchange(1) == 0) oracle::page.words[parent_slept] = 1;
+  return real_ppoll(fds, count, timeout, mask);
+}
+
+/// Submits a payload that the worker claims after so many of the driver's rounds. False if it never
+/// gets it.
+bool claimed_after(engine::Engine& core, int round, bool& slept) {
+  auto& words = oracle::page.words;
+  if (!eventually([&] { return words[asleep] != 0; })) return false;
+  for (auto& word : words) word = 0;
+  auto batch = std::make_shared<testing::TestBatch>();
+  core.submit(batch, std::make_unique<testing::TestCodec>(
+                         batch, testing::Script{.items = {std::string(40'000, 'x')}}));
+  int rounds = 0;
+  const auto ready = [&] {
+    if (++rounds == round) {
+      words[may_claim] = 1;
+      (void)eventually([&] { return words[waits_for_payload] != 0; });
+    }
+    return !batch->outcomes.empty();
+  };
+  const bool done = core.wait(*batch, ready, detail::Clock::now() + testing::patience);
+  slept = words[parent_slept] != 0;
+  return done;
+}
+
+}  // namespace claiming
+}  // namespace
+
+TEST_CASE("a payload of own memory is handed over whenever it is claimed") {
+  claiming::real_futex_wait = system_calls.futex_wait;
+  claiming::real_poll = system_calls.poll;
+  claiming::real_ppoll = system_calls.ppoll;
+  const Replaced futex_wait(system_calls.futex_wait, &claiming::futex_wait);
+  const Replaced poll(system_calls.poll, &claiming::poll);
+  const PoolOptions options{.task_memory = 64 << 10};
+  const auto core = std::make_shared<engine::Engine>(engine::describe(1, options), options);
+  const Replaced ppoll(system_calls.ppoll, &claiming::ppoll);
+  // The worker claims after each of the driver's rounds in turn, up to the last before its sleep.
+  bool slept = false;
+  for (int round = 1; !slept; ++round) {
+    CAPTURE(round);
+    REQUIRE(claiming::claimed_after(*core, round, slept));
+  }
+  core->terminate();
+  core->join();
 }
 
 TEST_CASE("a pool whose arena cannot grow works with what it has") {
