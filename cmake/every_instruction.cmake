@@ -1,0 +1,70 @@
+# A worker dies after each of its instructions, with the shared words and the worker compiled at two levels; and
+# copies of the library with a bug each, which the test must find.
+file(GLOB stepped_sources CONFIGURE_DEPENDS
+  ${PROJECT_SOURCE_DIR}/libpool/ring/*.cpp ${PROJECT_SOURCE_DIR}/worker/*.cpp)
+
+# add_stepped(<name> LEVEL <n> SOURCES <source>... [ARGUMENTS <argument>...]): the test with these sources in place of the
+# library's own, which the linker then leaves where they are.
+function(add_stepped name)
+  cmake_parse_arguments(PARSE_ARGV 1 stepped "" LEVEL "SOURCES;ARGUMENTS")
+  set(program every_instruction_${name})
+  add_executable(${program} ${PROJECT_SOURCE_DIR}/tests/stress/every_instruction.cpp ${stepped_SOURCES})
+  target_link_libraries(${program} PRIVATE libpool libpool_warnings)
+  target_compile_options(${program} PRIVATE -O${stepped_LEVEL})
+  # The dynamic linker's work at a first call would be on one path and not on the next.
+  target_link_options(${program} PRIVATE -Wl,-z,now)
+  contained_test(stress_${program} SECONDS 600 COMMAND $<TARGET_FILE:${program}> ${stepped_ARGUMENTS})
+  set_tests_properties(stress_${program} PROPERTIES SKIP_RETURN_CODE 77)
+endfunction()
+
+add_stepped(O2 LEVEL 2 SOURCES ${stepped_sources})
+add_stepped(O0 LEVEL 0 SOURCES ${stepped_sources})
+
+# seed_bug(<name> FILE <file> [IN <source>] CHANGES <text> <replacement>...): the test must find the bug of a library whose
+# file has the first text of each pair replaced by the second. A header is changed for the test, and for the one
+# source of the library that uses what changes. No text has a semicolon.
+function(seed_bug name)
+  cmake_parse_arguments(PARSE_ARGV 1 bug "" "FILE;IN" CHANGES)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${bug_FILE})
+  file(READ ${PROJECT_SOURCE_DIR}/${bug_FILE} text)
+  while(bug_CHANGES)
+    list(POP_FRONT bug_CHANGES from to)
+    string(FIND "${text}" "${from}" found)
+    if(found EQUAL -1)
+      message(WARNING "The seeded bug ${name} does not fit ${bug_FILE} any more: ${from}")
+      add_test(NAME stress_every_instruction_${name} COMMAND ${CMAKE_COMMAND} -E false)
+      return()
+    endif()
+    string(REPLACE "${from}" "${to}" text "${text}")
+  endwhile()
+  set(folder ${PROJECT_BINARY_DIR}/seeded_bugs/${name})
+  file(CONFIGURE OUTPUT ${folder}/${bug_FILE} CONTENT "${text}" @ONLY)
+  set(sources ${folder}/${bug_FILE})
+  if(bug_IN)
+    set(sources ${folder}/${bug_IN})
+    file(CONFIGURE OUTPUT ${sources} CONTENT "#include \"${PROJECT_SOURCE_DIR}/${bug_IN}\"\n" @ONLY)
+  elseif(bug_FILE MATCHES "hpp$")
+    set(sources)
+  endif()
+  add_stepped(${name} LEVEL 2 SOURCES ${sources} ARGUMENTS --must-fail)
+  target_include_directories(every_instruction_${name} BEFORE PRIVATE ${folder})
+endfunction()
+
+seed_bug(owner_after_claim FILE libpool/ring/claim_word.hpp IN libpool/ring/task_ring.cpp CHANGES
+  "claim.owner = worker" "claim.owner = max_workers"
+  "return claim.ticket"
+  "return claim.owner = worker, word_.store(claim.pack(), std::memory_order_seq_cst), claim.ticket")
+seed_bug(progress_after_call FILE worker/task_runner.cpp CHANGES
+  "enter(Phase::decode)" "enter(Phase::claimed)"
+  "enter(Phase::run)" "enter(Phase::claimed)")
+seed_bug(tail_before_record FILE libpool/ring/result_ring.cpp CHANGES
+  "std::memcpy(begin_ - sizeof header_, &header_, sizeof header_)"
+  "lane_->tail.store(tail_ + sizeof header_ + padded(header_.bytes), std::memory_order_release),
+    std::memcpy(begin_ - sizeof header_, &header_, sizeof header_)")
+seed_bug(progress_before_tail FILE worker/task_runner.cpp CHANGES
+  "place_.writer.publish()" "enter(Phase::published), place_.writer.publish()")
+seed_bug(sweep_before_drain FILE libpool/supervise/bury.cpp CHANGES
+  "buried_ = true" "buried_ = true, settle_claims(worker, exit, deliveries)")
+seed_bug(next_item_before_result FILE libpool/detail/chunk_runner.hpp CHANGES
+  "std::memcpy(place, &result, sizeof result)"
+  "context.begin_in_run(run.item + done + 1), std::memcpy(place, &result, sizeof result)")
