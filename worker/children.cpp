@@ -16,20 +16,42 @@ Children::Children() noexcept
           [] { return system_calls.open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC); })) {}
 
 void Children::end_all() const noexcept {
-  for (;;) {
+  constexpr int most_refusals = 2;
+  for (int refusals = 0;;) {
+    while (reap().si_pid != 0) {
+    }
     // A child's pid is its own until we reap it, so the signal cannot hit anyone else.
-    const int listed = visit([](pid_t child) { system_calls.kill(child, SIGKILL); });
+    int killed = 0;
+    const int listed = visit([&](pid_t child) {
+      if (system_calls.kill(child, SIGKILL) == 0) ++killed;
+    });
+    if (listed < 0 && !any()) return;
     if (listed < 0 && system_calls.getpgrp() == system_calls.getpid()) {
       system_calls.kill(0, SIGKILL);
     }
+    // Those that are left would be waited for until they end by themselves.
+    if (listed > 0 && killed == 0 && ++refusals == most_refusals) return;
+    if (listed > 0 && killed == 0) continue;
     // One death may orphan processes that the list did not have yet: list again after each wait.
     siginfo_t info{};
     const int waited = detail::retry_interrupted(
         [&] { return system_calls.waitid(P_ALL, 0, &info, WEXITED | __WALL); });
     if (waited != 0) return;  // ECHILD: none is left
-    while (reap().si_pid != 0) {
-    }
   }
+}
+
+bool Children::any() noexcept {
+  siginfo_t info{};
+  return detail::retry_interrupted([&] {
+           return system_calls.waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL);
+         }) == 0;
+}
+
+void Children::reap(pid_t child) noexcept {
+  siginfo_t info{};
+  detail::retry_interrupted([&] {
+    return system_calls.waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | __WALL);
+  });
 }
 
 siginfo_t Children::reap() noexcept {

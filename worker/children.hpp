@@ -28,13 +28,19 @@ class Children {
   int visit(Visit visit) const noexcept;
 
   /// Kills and reaps all children, and the orphans that come of it, until none is left. Where the
-  /// list cannot be read, kills the whole process group, and with it the caller.
+  /// list cannot be read and there are children, kills the whole process group, and with it the
+  /// caller. A child that may not be killed, because it has become another user, is left behind.
   void end_all() const noexcept;
 
   /// Reaps one dead child if there is one: its pid and how it ended, else a pid of 0.
   [[nodiscard]] static siginfo_t reap() noexcept;
 
+  /// Waits for the death of this child and reaps it.
+  static void reap(pid_t child) noexcept;
+
  private:
+  [[nodiscard]] static bool any() noexcept;
+
   detail::FileDescriptor list_;
 };
 
@@ -45,7 +51,8 @@ int Children::visit(Visit visit) const noexcept {
   pid_t pid = 0;
   int count = 0;
   for (;;) {
-    const ssize_t bytes = detail::system_calls.pread(list_.get(), text.data(), text.size(), offset);
+    const ssize_t bytes = detail::retry_interrupted(
+        [&] { return detail::system_calls.pread(list_.get(), text.data(), text.size(), offset); });
     if (bytes < 0) return -1;
     if (bytes == 0) return count;
     offset += bytes;

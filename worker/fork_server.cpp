@@ -144,7 +144,7 @@ void Server::take_requests() noexcept {
     Request request;
     const auto received =
         detail::receive_message(start_.descriptors.channel, &request, sizeof request, {});
-    if (received.bytes < 0 && errno == EAGAIN) return;
+    if (received.bytes < 0 && (errno == EAGAIN || detail::short_of_memory(errno))) return;
     if (received.bytes != sizeof request) {
       ended_ = true;
     } else {
@@ -276,24 +276,25 @@ bool Server::send(const Report& report, std::span<const int> descriptors) noexce
                            false) >= 0) {
     return true;
   }
-  switch (errno) {
-    case EAGAIN:
-      channel_full_ = true;
-      break;
-    case ETOOMANYREFS:  // too many descriptors under way; the parent's reading makes room, silently
-    case ENOBUFS:
-    case ENOMEM:
-      short_of_memory_ = true;
-      break;
-    default:
-      ended_ = true;
+  if (errno == EAGAIN) {
+    channel_full_ = true;
+  } else if (detail::short_of_memory(errno)) {
+    // Perhaps too many descriptors are under way; the parent's reading makes room, silently.
+    short_of_memory_ = true;
+  } else {
+    ended_ = true;
   }
   return false;
 }
 
 void Server::end_workers() noexcept {
+  // Those that may not be killed are left to `end_all`.
+  for (Place& place : places_) {
+    if (place.pid != 0 && system_calls.kill(place.pid, SIGKILL) != 0) place.pid = 0;
+  }
+  // Reaped one by one, because the list of all children may not be readable.
   for (const Place& place : places_) {
-    if (place.pid != 0) system_calls.kill(place.pid, SIGKILL);
+    if (place.pid != 0) Children::reap(place.pid);
   }
   children_.end_all();
 }

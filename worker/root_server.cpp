@@ -97,7 +97,7 @@ void Root::take_requests() noexcept {
     std::array<int, PoolRequest::descriptors> numbers{};
     const auto received =
         detail::receive_message(start_.channel, &request, sizeof request, numbers);
-    if (received.bytes < 0 && errno == EAGAIN) return;
+    if (received.bytes < 0 && (errno == EAGAIN || detail::short_of_memory(errno))) return;
     std::array<FileDescriptor, PoolRequest::descriptors> given;
     for (std::size_t i = 0; i < received.descriptors; ++i) given[i] = FileDescriptor{numbers[i]};
     if (received.bytes != sizeof request) {

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <span>
 
@@ -14,6 +15,11 @@ namespace libpool::detail {
 
 /// The most descriptors that one message may carry.
 inline constexpr std::size_t most_message_descriptors = 8;
+
+/// Whether a message failed for want of the kernel's memory only: a later try may succeed.
+[[nodiscard]] constexpr bool short_of_memory(int error) noexcept {
+  return error == ENOMEM || error == ENOBUFS || error == ETOOMANYREFS;
+}
 
 /// Sends one message. -1 and `errno` if it cannot be sent; `EAGAIN` if `wait` is false and the
 /// socket is full. The descriptors stay open here. A closed other side is `EPIPE`, never a signal.

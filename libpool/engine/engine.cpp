@@ -155,7 +155,8 @@ bool Engine::round(Lock& lock) {
   const bool anything = supervisor_.pump(Clock::now(), thorough, deliveries_);
   publish_and_wake();
   if (!deliveries_.empty()) deliver(lock);
-  if (supervisor_.broken() != nullptr && broken_ == nullptr) break_pool(lock);
+  const bool breaks = supervisor_.broken() != nullptr && broken_ == nullptr;
+  if (breaks) break_pool(lock);
   if (!starved_.empty()) feed_starved(lock);
   if (dispatcher_.has_spent()) {
     auto spent = dispatcher_.take_spent();
@@ -163,7 +164,7 @@ bool Engine::round(Lock& lock) {
     spent.clear();
     lock.lock();
   }
-  return anything;
+  return anything || breaks;
 }
 
 // Modelled in tests/model/pool.pml as refill and count_wakes.
@@ -244,7 +245,7 @@ void Engine::kick(const Lock&) noexcept {
   kicked_ = true;
   if (!asleep_) return;
   const std::uint64_t one = 1;
-  system_calls.write(kicks_.get(), &one, sizeof one);
+  detail::retry_interrupted([&] { return system_calls.write(kicks_.get(), &one, sizeof one); });
 }
 
 void Engine::wake_followers(const Lock&) noexcept {

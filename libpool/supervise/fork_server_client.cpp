@@ -91,7 +91,9 @@ void await_root(int channel, int process) noexcept {
 void await_unreported(int channel) noexcept {
   for (;;) {
     ForkServer::Event event;
-    if (read_event(channel, event) <= 0) return;
+    const ssize_t bytes = read_event(channel, event);
+    if (bytes < 0 && detail::short_of_memory(errno)) continue;
+    if (bytes <= 0) return;
     if (event.pidfd) await_death(event.pidfd.get());
   }
 }
@@ -143,6 +145,7 @@ bool ForkServer::fork_from_root(const ring::PoolDescription& pool,
   channel_ = std::move(ours);
   if (await_ready(root->process.get()) != 0) {
     // Whatever the root couldn't do, a server that it may have forked ends with the channel.
+    hang_up();
     channel_.reset();
     return false;
   }
@@ -174,6 +177,7 @@ void ForkServer::fork_own(const ring::PoolDescription& pool,
   channel_ = std::move(ours);
   const int error = await_ready(forked.process.get());
   if (error == 0) return;
+  hang_up();
   channel_.reset();
   await_death(forked.process.get());
   reap(forked.process.get());
@@ -189,6 +193,7 @@ int ForkServer::await_ready(int maker) {
     if (sources[0].revents == 0 && sources[1].revents == 0) continue;
     Event event;
     const ssize_t bytes = read_event(channel_.get(), event);
+    if (bytes < 0 && detail::short_of_memory(errno)) continue;
     if (bytes != sizeof(Report)) return ECHILD;  // it ended without a word
     if (event.report.kind == Report::Kind::fork_failed) return event.report.error;
     if (event.report.kind != Report::Kind::ready) return EPROTO;
@@ -212,14 +217,14 @@ void ForkServer::request(const Request& request) {
   flush();
 }
 
-/// Sends what the socket takes. The rest goes out with later calls: a full socket means that
-/// reports are to come, each of which makes the owner call `receive`.
+/// Sends what the socket and the kernel take. The rest goes out with later calls.
 void ForkServer::flush() noexcept {
   while (!unsent_.empty()) {
     const ssize_t sent =
         detail::send_message(channel_.get(), &unsent_.front(), sizeof(Request), {}, false);
     if (sent < 0) {
-      if (errno != EAGAIN) unsent_.clear();  // the server is gone, as `receive` will see
+      // Else the server is gone, as `receive` will see.
+      if (errno != EAGAIN && !detail::short_of_memory(errno)) unsent_.clear();
       return;
     }
     unsent_.pop_front();
@@ -234,7 +239,7 @@ std::optional<ForkServer::Event> ForkServer::receive() {
     Event event;
     const ssize_t bytes = read_event(channel_.get(), event);
     if (bytes == sizeof(Report) && plausible(event.report, workers_)) return event;
-    if (bytes < 0 && errno == EAGAIN && !dead) {
+    if (bytes < 0 && (errno == EAGAIN || detail::short_of_memory(errno)) && !dead) {
       dead = server_is_dead();
       if (!dead) return std::nullopt;
       continue;  // what it sent between our look into the channel and its death counts
@@ -249,6 +254,13 @@ bool ForkServer::server_is_dead() const noexcept {
   return detail::retry_interrupted([&] { return system_calls.poll(&process, 1, 0); }) > 0;
 }
 
+/// Tells the server to end. Closing would not do: a process that the host has forked may hold a
+/// copy of the channel.
+void ForkServer::hang_up() noexcept {
+  if (system_calls.shutdown(channel_.get(), SHUT_WR) == 0 || !process_) return;
+  system_calls.pidfd_send_signal(process_.get(), SIGKILL);
+}
+
 void ForkServer::shut_down() noexcept {
   if (!channel_) return;
   if (owner_ != detail::process_identity()) {
@@ -257,7 +269,7 @@ void ForkServer::shut_down() noexcept {
     process_.abandon();
     return;
   }
-  system_calls.shutdown(channel_.get(), SHUT_WR);
+  hang_up();
   system_calls.pidfd_send_signal(process_.get(), SIGCONT);  // a stopped one couldn't end
   await_death(process_.get());
   if (rooted_) {

@@ -66,6 +66,10 @@ class ForkServer {
     detail::FileDescriptor socket;  ///< with `spawned`
   };
 
+  /// Whether a request waits to be sent. While one does, `receive` is to be called from time to
+  /// time, since no event may tell that there is room again.
+  [[nodiscard]] bool has_unsent() const noexcept { return !unsent_.empty(); }
+
   /// The next report: spawned, fork_failed or exited. Never blocks; empty when there is none.
   [[nodiscard]] std::optional<Event> receive();
 
@@ -93,6 +97,7 @@ class ForkServer {
   [[nodiscard]] int await_ready(int maker);
   void request(const worker::Request& request);
   void flush() noexcept;
+  void hang_up() noexcept;
   [[nodiscard]] bool server_is_dead() const noexcept;
 
   detail::FileDescriptor channel_;
@@ -102,7 +107,7 @@ class ForkServer {
   std::uint32_t workers_ = 0;
   bool rooted_ = false;  ///< a child of the prefork root, else of this process
   std::shared_ptr<const codec::ModuleMap> modules_;
-  std::deque<worker::Request> unsent_;  ///< what the socket had no room for
+  std::deque<worker::Request> unsent_;  ///< what the socket or the kernel had no room for
   bool lost_ = false;
 };
 

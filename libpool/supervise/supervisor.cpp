@@ -45,6 +45,7 @@ bool Supervisor::pump(Clock::time_point now, bool thorough, collect::Deliveries&
   hand_over_own_memory();
   check_deadlines(now, deliveries);
   if (absent_ != 0) start_due(now);
+  if (server_.has_unsent()) wake_at(now + std::chrono::milliseconds{10});
   return anything;
 }
 
@@ -197,8 +198,10 @@ void Supervisor::start_due(Clock::time_point now) {
 
 void Supervisor::kill(std::uint32_t worker) noexcept {
   WorkerRecord& record = workers_[worker];
-  if (record.pidfd) {
-    system_calls.pidfd_send_signal(record.pidfd.get(), SIGKILL);
+  // A sandbox may forbid the call, or a task may have become another user; the server may do
+  // better.
+  if (record.pidfd &&
+      (system_calls.pidfd_send_signal(record.pidfd.get(), SIGKILL) == 0 || errno == ESRCH)) {
     return;
   }
   try {
