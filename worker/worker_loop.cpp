@@ -173,7 +173,9 @@ memory::Mapping WorkerLoop::receive_own_memory(const ring::TaskDescriptor& task)
     // The parent is gone, or a task has closed the socket.
     if (received.bytes <= 0 && !nothing_yet) ::_exit(failed_start_status);
     const detail::FileDescriptor owner(fd);
-    if (received.bytes != sizeof message || message.ticket != task.ticket || fd < 0) continue;
+    if (received.bytes != sizeof message || message.ticket != task.ticket) continue;
+    // It came, but there was no room for it: nothing more will come.
+    if (fd < 0) detail::throw_system_error("recvmsg", EMFILE);
     return memory::map(fd, 0, static_cast<std::size_t>(message.size), memory::Access::read_only);
   }
 }
