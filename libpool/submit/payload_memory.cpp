@@ -29,11 +29,16 @@ TaskPayload PayloadMemory::allocate(std::size_t bytes) {
   if (bytes > largest_block_) {
     allocate_own(payload, bytes);
   } else {
+    bool fits_later = false;
     {
       const std::lock_guard lock(mutex_);
       payload.block_ = arena_.allocate(bytes);
+      fits_later = bytes <= arena_.committed();
     }
-    if (payload.block_) {
+    if (!payload.block_ && !fits_later) {
+      // The arena could not grow. Waiting on the heap for a block of this size might never end.
+      allocate_own(payload, bytes);
+    } else if (payload.block_) {
       payload.bytes_ = base_ + payload.block_->offset;
       payload.capacity_ = payload.block_->size;
     } else {
@@ -70,8 +75,8 @@ void PayloadMemory::finish(TaskPayload& payload) {
   if (payload.own_) {
     // At least a page: what cannot be mapped cannot be handed over.
     payload.own_->file.shrink((std::max<std::size_t>(payload.size, 1) + 4095) / 4096 * 4096);
-    payload.capacity_ = payload.own_->file.size();
     payload.own_->file.seal();
+    payload.capacity_ = payload.own_->file.size();
   } else if (payload.block_ && payload.size * 2 <= payload.capacity_) {
     const std::lock_guard lock(mutex_);
     arena_.shrink(*payload.block_, payload.size);
