@@ -34,6 +34,12 @@ endif()
 add_test_folder(contract SECONDS 300)
 add_test_folder(crash SECONDS 600)
 
+# Each memory order of the rings is needed: weakened, it is reported.
+if(CMAKE_CXX_FLAGS MATCHES -fsanitize=thread)
+  contained_test(orders SECONDS 600 COMMAND
+    ${PROJECT_SOURCE_DIR}/tests/orders/check ${CMAKE_CXX_COMPILER} ${PROJECT_BINARY_DIR}/orders)
+endif()
+
 # Sanitizers would tell nothing new about texts, the protocol's model, headers and packages.
 if(NOT CMAKE_CXX_FLAGS MATCHES -fsanitize)
   # What the contract forbids does not compile, and the compiler says why.

@@ -183,7 +183,7 @@ void TaskRunner::fail_in_run(std::uint32_t done, std::exception_ptr error) noexc
 
 void TaskRunner::begin_eagerly(std::uint32_t item) {
   progress_.enter({ticket_, item, Phase::run});
-  place_.writer.ring();  // the results before this item can be read now
+  if (item != next_) place_.writer.ring();  // the results before this item can be read now
 }
 
 void TaskRunner::fail(std::exception_ptr error) noexcept {

@@ -133,7 +133,7 @@ inline constexpr std::uint32_t item_stride<std::tuple<A...>> =
 template <class Result>
 inline constexpr std::optional<std::uint32_t> run_result_size = std::nullopt;
 template <codec::Bits Result>
-  requires(!std::is_void_v<Result> && sizeof(Result) <= ring::largest_run_result)
+  requires(!std::is_same_v<Result, std::monostate> && sizeof(Result) <= ring::largest_run_result)
 inline constexpr std::optional<std::uint32_t> run_result_size<Result> =
     static_cast<std::uint32_t>(sizeof(Result));
 

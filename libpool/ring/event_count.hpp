@@ -77,7 +77,11 @@ class WaitingWord {
   /// Parent: announces sleep, with a number that no earlier sleep had. The caller must drain once
   /// more, then poll.
   // Modelled in tests/model/pool.pml as the last step of refill.
-  void announce() noexcept { word_.store(++epoch_of_parent_ * 2 + 1, std::memory_order_seq_cst); }
+  void announce() noexcept {
+    word_.store(++epoch_of_parent_ * 2 + 1, std::memory_order_relaxed);
+    // The last drain reads with acquire loads, which a store alone would not hold back.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
   /// Parent: awake.
   // Modelled in tests/model/pool.pml as awake.
   void clear() noexcept { word_.store(epoch_of_parent_ * 2, std::memory_order_relaxed); }
