@@ -67,7 +67,7 @@ void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point n
   const bool retired = progress.phase == ring::Phase::retired && exit.status == 0;
   const bool never_claimed = progress.ticket == 0 && record.settled == 0;
   settle_claims(worker, exit, deliveries);
-  if (!retired && !ending_) ++tally_.lost;
+  if (!retired && !ending_ && record.state == State::alive) ++tally_.lost;
   if (!record.failed_start.empty()) {
     record.start_error =
         codec::decode_exception(codec::PayloadReader(record.failed_start), record.pid, 0);
@@ -81,7 +81,7 @@ void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point n
   record.socket.reset();
   record.state = State::absent;
   record.doomed = record.corrupt = false;
-  replace(worker, never_claimed && !retired, now);
+  replace(worker, record.start_error != nullptr && !retired, now);
   record.start_error = nullptr;
   record.failed_start = {};
 }

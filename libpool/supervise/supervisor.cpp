@@ -96,10 +96,12 @@ bool Supervisor::take_reports(Clock::time_point now, collect::Deliveries& delive
         spawned(report.worker, std::move(*event));
         break;
       case Report::Kind::fork_failed:
-        record.state = State::absent;
+        record.pid = report.pid;
+        record.settled = 0;
         record.start_error = std::make_exception_ptr(
             std::system_error(report.error, std::generic_category(), "fork"));
-        replace(report.worker, true, now);
+        // A process that the server could not watch may have claimed a chunk before it was killed.
+        bury(report.worker, {SIGKILL, std::nullopt}, now, deliveries);
         break;
       case Report::Kind::exited: {
         const bool by_exit = report.code == CLD_EXITED;
