@@ -46,6 +46,8 @@ void Engine::feed(const std::shared_ptr<Job>& job) {
   forget_if_over(job);
   ++generation_;
   wake_followers(lock);
+  // `join` may drive meanwhile, asleep, for want of nothing but the end of this job.
+  if (job->over()) kick(lock);
 }
 
 /// Pulls and enqueues a chunk, or several where the input never waits: they then cost one lock and

@@ -82,6 +82,7 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
     enqueue(job, fed, lock);
     settle_failed(job, fed, lock);
     forget_if_over(job);
+    if (job->over()) kick(lock);  // as in `feed`
   }
   ++generation_;
   wake_followers(lock);
