@@ -7,13 +7,35 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <array>
+#include <charconv>
+
 namespace libpool::worker {
 
 using detail::system_calls;
 
+namespace {
+
+/// Whether /proc numbers processes as the kernel numbers them for us: in a PID namespace that has
+/// no /proc of its own, it does not.
+bool proc_is_ours() noexcept {
+  const auto stat = detail::try_create_descriptor(
+      [] { return system_calls.open("/proc/self/stat", O_RDONLY | O_CLOEXEC); });
+  std::array<char, 16> text{};
+  const ssize_t bytes = detail::retry_interrupted(
+      [&] { return system_calls.read(stat.get(), text.data(), text.size()); });
+  pid_t pid = 0;
+  const char* end = text.data() + (bytes > 0 ? bytes : 0);
+  return std::from_chars(text.data(), end, pid).ec == std::errc{} && pid == system_calls.getpid();
+}
+
+}  // namespace
+
 Children::Children() noexcept
     : list_(detail::try_create_descriptor(
-          [] { return system_calls.open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC); })) {}
+          [] { return system_calls.open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC); })) {
+  if (!proc_is_ours()) list_.reset();
+}
 
 void Children::end_all() const noexcept {
   constexpr int most_refusals = 2;

@@ -23,7 +23,8 @@ class Children {
   Children() noexcept;
 
   /// Calls `visit(pid)` for each child, zombies too; returns how many there are, or -1 if the list
-  /// cannot be read (no /proc). Children that come and go meanwhile may be missed.
+  /// cannot be read (no /proc, or that of another namespace). Children that come and go meanwhile
+  /// may be missed.
   template <class Visit>
   int visit(Visit visit) const noexcept;
 
