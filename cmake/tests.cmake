@@ -6,7 +6,7 @@ set(LIBPOOL_TESTS "." CACHE STRING "Regular expression for the names of the test
 mark_as_advanced(LIBPOOL_TESTS)
 
 file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.cpp)
-list(FILTER support_sources EXCLUDE REGEX /contain\\.cpp$)
+list(FILTER support_sources EXCLUDE REGEX "/(contain|system_faults)\\.cpp$")
 add_library(test_support OBJECT ${support_sources})
 target_link_libraries(test_support PUBLIC libpool doctest::doctest PRIVATE libpool_warnings)
 
@@ -19,6 +19,13 @@ function(add_test_folder folder)
     set(name ${folder}_${stem})
     if(NOT name MATCHES "${LIBPOOL_TESTS}")
       continue()
+    endif()
+    if(stem MATCHES "^system_")
+      # It replaces system calls in the library's table, which a shared library hides.
+      if(BUILD_SHARED_LIBS)
+        continue()
+      endif()
+      list(APPEND source ${PROJECT_SOURCE_DIR}/tests/support/system_faults.cpp)
     endif()
     add_executable(${name} ${source} $<TARGET_OBJECTS:test_support>)
     target_link_libraries(${name} PRIVATE test_support libpool_warnings)

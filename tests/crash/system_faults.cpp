@@ -1,0 +1,268 @@
+/// Every system call of a pool's life fails once, with every error that it may have, at every time
+/// that it is made: in the parent, in the fork server, in the workers, and in the prefork root.
+///
+/// Each life runs in a child of the test, so that a hang or an abort is a finding like others. A
+/// fault may cost the call that it hits, or the pool; it may not cost a wrong value, a process, a
+/// descriptor, or the end of a wait.
+#include <sys/prctl.h>
+
+#include <set>
+#include <system_error>
+
+#include <tests/support/footprint.hpp>
+#include <tests/support/system_faults.hpp>
+#include "matrix.hpp"
+
+namespace {
+
+using libpool::PoolError;
+using libpool::ProcessPool;
+using namespace std::chrono_literals;
+namespace faults = libpool::testing::faults;
+
+/// What a life says of itself by its exit status.
+enum Verdict { fine, wrong_value, leak, processes_left, foreign_exception, no_recovery };
+
+constexpr std::array verdicts{"fine",
+                              "a wrong value",
+                              "a leak",
+                              "processes left behind",
+                              "an exception that the contract does not know",
+                              "no recovery"};
+
+std::vector<int> numbers(int n) {
+  std::vector<int> values;
+  for (int i = 0; i < n; ++i) values.push_back(i);
+  return values;
+}
+int twice(int item) { return 2 * item; }
+int sleep_for_ever(int) {
+  for (;;) ::pause();
+}
+std::vector<char> reversed(std::vector<char> bytes) {
+  std::reverse(bytes.begin(), bytes.end());
+  return bytes;
+}
+std::vector<char> letters(std::size_t bytes) {
+  std::vector<char> text(bytes);
+  for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>('a' + i % 26);
+  return text;
+}
+
+/// What one life has seen so far.
+class Life {
+ public:
+  /// Runs one call. True if it returned; what it may throw is an answer, too.
+  template <class Call>
+  bool step(Call call) {
+    try {
+      call();
+      return true;
+    } catch (const libpool::PoolBroken&) {
+      broken_ = true;
+    } catch (const PoolError&) {
+    } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "unexpected: %s\n", error.what());
+      verdict_ = foreign_exception;
+    }
+    return false;
+  }
+  void expect(bool right) {
+    if (!right) verdict_ = wrong_value;
+  }
+  /// One fault costs one call: of two calls, one succeeds, or the pool is broken.
+  template <class Call>
+  void recover(Call call) {
+    const bool once = step(call);
+    if (!step(call) && !once && !broken_) verdict_ = no_recovery;
+  }
+  [[nodiscard]] Verdict verdict() const { return verdict_; }
+  [[nodiscard]] bool broken() const { return broken_; }
+
+ private:
+  Verdict verdict_ = fine;
+  bool broken_ = false;
+};
+
+libpool::PoolOptions small_options() {
+  return {.task_slots = 8,
+          .task_memory = std::size_t{256} << 10,
+          .result_ring = 4096,
+          .restart_backoff = 1ms};
+}
+
+void check_payloads(ProcessPool& pool, Life& life) {
+  // Longer than the ring, longer than the memory that is there at first, and with memory of its
+  // own.
+  life.step([&] {
+    const std::vector<std::vector<char>> many(5, letters(50'000));
+    for (auto&& text : pool.imap(reversed, many)) life.expect(reversed(text) == many[0]);
+  });
+  life.step([&] {
+    const auto text = letters(100'000);
+    life.expect(pool.apply(reversed, text) == reversed(text));
+  });
+}
+
+void check_ends(ProcessPool& pool, Life& life) {
+  life.step([&] {
+    pool.apply([]() -> int { ::_exit(3); });
+    life.expect(false);
+  });
+  life.step([&] {
+    pool.map(sleep_for_ever, numbers(1), {.timeout = 2ms});
+    life.expect(false);
+  });
+  life.step([&] {
+    auto handle = pool.apply_async(sleep_for_ever, 1);
+    life.expect(handle.cancel());
+  });
+}
+
+/// Everything that a pool does, ended in order.
+void whole_life(Life& life) {
+  std::optional<ProcessPool> pool;
+  if (!life.step([&] { pool.emplace(2, small_options()); })) return;
+  const auto map = [&] { life.expect(pool->map(twice, numbers(20), {.chunksize = 3})[19] == 38); };
+  life.step(map);
+  check_payloads(*pool, life);
+  check_ends(*pool, life);
+  life.step([&] { life.expect(pool->map_async(twice, numbers(9)).get()[8] == 16); });
+  life.recover(map);
+  static_cast<void>(life.step([&] { pool->close(); }) && life.step([&] { pool->join(); }));
+}
+
+/// A pool of the prefork root's, ended in the midst of its work.
+void short_life(Life& life) {
+  if (!life.step([] { libpool::prefork(); })) return;
+  std::optional<ProcessPool> pool;
+  if (!life.step([&] { pool.emplace(2, small_options()); })) return;
+  const auto map = [&] { life.expect(pool->map(twice, numbers(5))[4] == 8); };
+  life.recover(map);
+  life.step([&] { static_cast<void>(pool->map_async(sleep_for_ever, numbers(5))); });
+}
+
+/// In a child of the test: one life under one fault.
+int live(void (*body)(Life&), const faults::Plan& plan) {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const auto before = libpool::testing::Footprint::now();
+  Life life;
+  faults::arm(plan);
+  body(life);
+  faults::disarm();
+  if (life.verdict() == no_recovery && plan.action == faults::Action::keep_failing) return fine;
+  if (life.verdict() != fine) return life.verdict();
+  if (body == short_life) return fine;  // the root stays
+  // Where the fork server had to be killed, nobody has reaped its workers.
+  static_cast<void>(oracle::eventually([] {
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+    return ::waitpid(-1, nullptr, WNOHANG) < 0;
+  }));
+  const std::string growth = libpool::testing::settled_growth(before);
+  if (growth.empty()) return fine;
+  std::fprintf(stderr, "left behind: %s\n", growth.c_str());
+  return growth.find("child") != std::string::npos ? processes_left : leak;
+}
+
+/// True if the fault was early enough to happen.
+bool check_life(void (*body)(Life&), const faults::Plan& plan) {
+  constexpr unsigned limit_seconds = oracle::sanitized ? 100 : 20;
+  const int status = oracle::status_of_child([&] { return live(body, plan); }, limit_seconds);
+  std::string seen = "killed by signal " + std::to_string(WTERMSIG(status));
+  if (WIFEXITED(status)) {
+    const auto verdict = static_cast<std::size_t>(WEXITSTATUS(status));
+    seen = verdict < verdicts.size() ? verdicts[verdict] : "exit " + std::to_string(verdict);
+  } else if (WTERMSIG(status) == SIGALRM) {
+    seen = "a hang";
+  }
+  if (status != 0) {
+    faults::disarm();
+    FAIL_CHECK(faults::describe(plan) << ": " << seen);
+  }
+  return faults::fired();
+}
+
+/// The next call to fail: each of the first ones, then fewer; with LIBPOOL_ALL_FAULTS in the
+/// environment, all.
+long after(long nth) {
+  static const bool all = std::getenv("LIBPOOL_ALL_FAULTS") != nullptr;
+  constexpr long each = oracle::sanitized ? 1 : 12;
+  return all || nth < each ? nth + 1 : nth * 2;
+}
+
+/// Whether a shortage may last for as long as a pool lives. While others do, there is no life.
+bool may_last(const faults::Call& call, int error) {
+  // A socket is not full for ever.
+  if (std::string_view(call.name) == "sendmsg") return false;
+  return error != EINTR && error != ENOMEM && error != ENOBUFS && error != ETOOMANYREFS &&
+         error != ECONNRESET;
+}
+
+void check_all(void (*body)(Life&), int generation, faults::Action action = faults::Action::fail) {
+  int lives = 0;
+  for (std::size_t call = 0; call < faults::calls().size(); ++call) {
+    const auto errors = faults::calls()[call].errors;
+    for (const int error : errors) {
+      // Under a sanitizer one error of each call is enough.
+      if (oracle::sanitized && error != errors.front()) continue;
+      if (action == faults::Action::keep_failing && !may_last(faults::calls()[call], error))
+        continue;
+      for (long nth = 1;; nth = after(nth)) {
+        ++lives;
+        if (!check_life(body, {generation, call, error, nth, action})) break;
+      }
+    }
+  }
+  std::printf("%d lives\n", lives);
+}
+
+[[maybe_unused]] const bool installed = [] {
+  faults::install();
+  return true;
+}();
+
+}  // namespace
+
+TEST_CASE("a pool survives or reports each fault of the system in the parent") {
+  check_all(whole_life, 0);
+}
+
+TEST_CASE("a pool survives or reports each fault of the system in the fork server") {
+  check_all(whole_life, 1);
+}
+
+TEST_CASE("a pool survives or reports each fault of the system in workers") {
+  check_all(whole_life, 2);
+}
+
+TEST_CASE("a pool survives or reports each fault of the system in the prefork root") {
+  check_all(short_life, 1);
+}
+
+TEST_CASE("a pool survives or reports a fault of the system that stays") {
+  for (const int generation : {0, 1, 2}) {
+    check_all(whole_life, generation, faults::Action::keep_failing);
+  }
+}
+
+TEST_CASE("a payload for which the memory of the pool cannot grow is an error or arrives") {
+  for (long nth = 1; nth < 8; ++nth) {
+    for (const std::size_t bytes : {200'000U, 1'000'000U, 10'000'000U}) {
+      const auto body = [](Life& life) {
+        std::optional<ProcessPool> pool;
+        if (!life.step([&] { pool.emplace(1); })) return;
+        life.step([&] {
+          const auto text = letters(static_cast<std::size_t>(oracle::page.words[8]));
+          life.expect(pool->apply(reversed, text) == reversed(text));
+        });
+        life.recover([&] { life.expect(pool->apply(twice, 4) == 8); });
+      };
+      oracle::page.words[8] = bytes;
+      constexpr std::size_t fallocate_call = 1;
+      check_life(body, {0, fallocate_call, ENOSPC, nth, faults::Action::keep_failing});
+    }
+  }
+}
