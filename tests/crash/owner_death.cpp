@@ -3,9 +3,8 @@
 ///
 /// The tests run in a process that owns no pool, but forks sacrificial programs that do; what these
 /// leave behind falls to the test, which is a subreaper for that time.
-#include <sys/prctl.h>
-
 #include "matrix.hpp"
+#include "subreaper.hpp"
 
 using namespace crash;
 using libpool::ProcessPool;
@@ -29,24 +28,6 @@ int sleep_in_child(int item) {
   }
   return wait_at_gate(item);
 }
-
-/// Orphans of the test's children become children of the test, as long as this lives.
-class Subreaper {
- public:
-  Subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
-  Subreaper(const Subreaper&) = delete;
-  Subreaper& operator=(const Subreaper&) = delete;
-  ~Subreaper() { ::prctl(PR_SET_CHILD_SUBREAPER, 0); }
-
-  /// True once no descendant is left at all.
-  [[nodiscard]] static bool all_gone() {
-    return oracle::eventually([] {
-      while (::waitpid(-1, nullptr, WNOHANG) > 0) {
-      }
-      return ::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD;
-    });
-  }
-};
 
 /// Forks a program that runs `body`; the pid of it.
 template <class Body>
