@@ -13,21 +13,26 @@ using ring::ResultReader;
 Collector::Drained Collector::drain(const Producer& producer, ResultReader& reader,
                                     OpenRuns open_runs, Deliveries& deliveries) {
   Drained drained;
-  drained.corrupt = !reader.refresh();
+  const auto note = [&drained](Verdict verdict) {
+    drained.disowned = verdict == Verdict::disowned;
+    drained.corrupt = verdict == Verdict::corrupt;
+    return verdict == Verdict::good;
+  };
+  bool good = note(reader.refresh() ? Verdict::good : Verdict::corrupt);
   RecordHeader header{};
   std::span<const std::byte> payload;
-  while (!drained.corrupt) {
+  while (good) {
     const auto look = reader.look(header, payload);
     if (look == ResultReader::Look::empty) break;
     drained.anything = true;
-    drained.corrupt = look == ResultReader::Look::corrupt ||
-                      !accept(producer, header, payload, deliveries, drained);
-    if (!drained.corrupt) reader.pass(header);
+    good = note(look == ResultReader::Look::corrupt
+                    ? Verdict::corrupt
+                    : accept(producer, header, payload, deliveries, drained));
+    if (good) reader.pass(header);
   }
-  if (open_runs == OpenRuns::take && !drained.corrupt) {
+  if (open_runs == OpenRuns::take && good) {
     if (const auto item = reader.look_open(header, payload)) {
-      drained.corrupt =
-          !accept_run(producer, header, *item - header.item, payload, deliveries, drained);
+      (void)note(accept_run(producer, header, *item - header.item, payload, deliveries, drained));
       drained.anything = drained.anything || drained.outcomes != 0;
     }
   }
@@ -35,19 +40,25 @@ Collector::Drained Collector::drain(const Producer& producer, ResultReader& read
   return drained;
 }
 
+/// Whether the worker may speak of the chunk that is published in this slot.
+bool Collector::holds(const Producer& producer, std::uint32_t slot) const noexcept {
+  return producer.claims_void || dispatcher_.claimed_by(slot, producer.worker);
+}
+
 /// The same for the first `items` results of a run, of which some may have been taken before.
-bool Collector::accept_run(const Producer& producer, const RecordHeader& header,
-                           std::uint32_t items, std::span<const std::byte> payload,
-                           Deliveries& deliveries, Drained& drained) {
+Collector::Verdict Collector::accept_run(const Producer& producer, const RecordHeader& header,
+                                         std::uint32_t items, std::span<const std::byte> payload,
+                                         Deliveries& deliveries, Drained& drained) {
   submit::Chunk* chunk = dispatcher_.find(header.slot, header.ticket);
-  if (chunk == nullptr || !dispatcher_.claimed_by(header.slot, producer.worker)) return false;
+  if (chunk == nullptr) return producer.claims_void ? Verdict::good : Verdict::corrupt;
+  if (!holds(producer, header.slot)) return Verdict::disowned;
   const auto size = chunk->job->codec->run_result_size();
   if (!size || header.item > chunk->next || header.item > chunk->end ||
       items > chunk->end - header.item || items > payload.size() / *size) {
-    return false;
+    return Verdict::corrupt;
   }
   const std::uint32_t taken = chunk->next - header.item;
-  if (items <= taken) return true;
+  if (items <= taken) return Verdict::good;
   const std::uint32_t fresh = items - taken;
   if (!chunk->job->abandoned) {
     deliveries.add_run(chunk->job, chunk->index_of(chunk->next), fresh,
@@ -58,53 +69,71 @@ bool Collector::accept_run(const Producer& producer, const RecordHeader& header,
   chunk->attempts = 0;
   chunk->unexplained_deaths = 0;
   drained.outcomes += fresh;
-  return true;
+  return Verdict::good;
 }
 
-/// False if the record cannot come from a worker that keeps the protocol.
+/// What to make of a record: `corrupt` if it cannot come from a worker that keeps the protocol.
 // Modelled in tests/model/pool.pml as an assertion of drain.
-bool Collector::accept(const Producer& producer, const RecordHeader& header,
-                       std::span<const std::byte> payload, Deliveries& deliveries,
-                       Drained& drained) {
+Collector::Verdict Collector::accept(const Producer& producer, const RecordHeader& header,
+                                     std::span<const std::byte> payload, Deliveries& deliveries,
+                                     Drained& drained) {
   const auto kind = static_cast<RecordKind>(header.kind);
   if (kind == RecordKind::failed_start) {
     if (!drained.failed_start) drained.failed_start.emplace();
     drained.failed_start->insert(drained.failed_start->end(), payload.begin(), payload.end());
-    return drained.failed_start->size() <= max_result_size_;
+    return drained.failed_start->size() <= max_result_size_ ? Verdict::good : Verdict::corrupt;
   }
   if (kind == RecordKind::run) {
-    if (header.items == 0)
-      return true;  // it fills the end of the ring, or failed at its first item
-    if (!accept_run(producer, header, header.items, payload, deliveries, drained)) return false;
+    // One without items fills the end of the ring, or failed at its first item.
+    if (header.items == 0) return Verdict::good;
+    const Verdict verdict =
+        accept_run(producer, header, header.items, payload, deliveries, drained);
     const submit::Chunk* chunk = dispatcher_.find(header.slot, header.ticket);
-    if (chunk->settled()) dispatcher_.settle(header.slot);
-    return true;
+    if (verdict == Verdict::good && chunk != nullptr && chunk->settled()) {
+      dispatcher_.settle(header.slot);
+    }
+    return verdict;
   }
   submit::Chunk* chunk = dispatcher_.find(header.slot, header.ticket);
-  if (chunk == nullptr || !dispatcher_.claimed_by(header.slot, producer.worker)) return false;
-  if (header.item < chunk->next) return producer.doomed;
-  if (header.item != chunk->next || chunk->settled()) return false;
+  if (chunk == nullptr) return producer.claims_void ? Verdict::good : Verdict::corrupt;
+  if (!holds(producer, header.slot)) return Verdict::disowned;
+  if (header.item < chunk->next) {
+    return producer.doomed || producer.claims_void ? Verdict::good : Verdict::corrupt;
+  }
+  if (header.item != chunk->next || chunk->settled()) return Verdict::corrupt;
+  return accept_part(producer, header, *chunk, payload, deliveries, drained);
+}
 
+/// The outcome of item `next`, or a fragment of it.
+Collector::Verdict Collector::accept_part(const Producer& producer, const RecordHeader& header,
+                                          submit::Chunk& chunk, std::span<const std::byte> payload,
+                                          Deliveries& deliveries, Drained& drained) {
+  const bool from_another =
+      chunk.partial_from != submit::Chunk::no_worker && chunk.partial_from != producer.worker;
+  // Two workers run the item, and what they send must not become one value.
+  if (from_another && !producer.claims_void) return Verdict::disowned;
   // An error takes back what came of a value before it.
-  if (kind != chunk->partial_kind) {
-    chunk->partial.clear();
-    chunk->oversized = false;
+  const auto kind = static_cast<RecordKind>(header.kind);
+  if (from_another || kind != chunk.partial_kind) {
+    chunk.partial.clear();
+    chunk.oversized = false;
   }
-  chunk->partial_kind = kind;
-  if (payload.size() > max_result_size_ - chunk->partial.size()) chunk->oversized = true;
+  chunk.partial_kind = kind;
+  chunk.partial_from = producer.worker;
+  if (payload.size() > max_result_size_ - chunk.partial.size()) chunk.oversized = true;
   if (header.last == 0) {
-    if (chunk->oversized) {
-      chunk->partial = {};
+    if (chunk.oversized) {
+      chunk.partial = {};
     } else {
-      if (chunk->partial.empty()) chunk->partial = deliveries.spare_buffer();
-      chunk->partial.insert(chunk->partial.end(), payload.begin(), payload.end());
+      if (chunk.partial.empty()) chunk.partial = deliveries.spare_buffer();
+      chunk.partial.insert(chunk.partial.end(), payload.begin(), payload.end());
     }
-    return true;
+    return Verdict::good;
   }
-  settle(producer, header, *chunk, payload, deliveries);
+  settle(producer, header, chunk, payload, deliveries);
   ++drained.outcomes;
-  if (++chunk->next == chunk->end) dispatcher_.settle(header.slot);
-  return true;
+  if (++chunk.next == chunk.end) dispatcher_.settle(header.slot);
+  return Verdict::good;
 }
 
 /// The outcome of item `next` is complete with this payload.
@@ -128,6 +157,7 @@ void Collector::settle(const Producer& producer, const RecordHeader& header, sub
   }
   chunk.partial = {};
   chunk.partial_kind = RecordKind::value;
+  chunk.partial_from = submit::Chunk::no_worker;
   chunk.oversized = false;
   chunk.attempts = 0;
   chunk.unexplained_deaths = 0;

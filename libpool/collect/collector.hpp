@@ -24,6 +24,8 @@ struct Producer {
   pid_t pid = 0;
   bool doomed = false;  ///< it is being killed for an item that has its outcome: late records of
                         ///< that are no fault
+  bool claims_void = false;  ///< the claim words have been scribbled over and all workers are dead:
+                             ///< what the ring says of a live chunk counts without them
 };
 
 /// Whether to take results out of runs that are still open. Looking at the progress word costs the
@@ -40,7 +42,9 @@ class Collector {
   struct Drained {
     std::size_t outcomes = 0;  ///< items settled
     bool anything = false;     ///< the ring was not empty
-    bool corrupt = false;      ///< the worker broke the protocol: kill and bury it, read no more
+    bool disowned = false;  ///< the next record is of a live chunk that another worker holds by its
+                            ///< claim word: one of the two is a lie, and the record is left there
+    bool corrupt = false;   ///< the worker broke the protocol: kill and bury it, read no more
     std::optional<std::vector<std::byte>> failed_start;  ///< what its initializer threw, encoded
   };
 
@@ -52,10 +56,18 @@ class Collector {
                 Deliveries& deliveries);
 
  private:
-  bool accept_run(const Producer& producer, const ring::RecordHeader& header, std::uint32_t items,
-                  std::span<const std::byte> payload, Deliveries& deliveries, Drained& drained);
-  bool accept(const Producer& producer, const ring::RecordHeader& header,
-              std::span<const std::byte> payload, Deliveries& deliveries, Drained& drained);
+  enum class Verdict : std::uint8_t { good, disowned, corrupt };
+
+  [[nodiscard]] bool holds(const Producer& producer, std::uint32_t slot) const noexcept;
+  [[nodiscard]] Verdict accept_run(const Producer& producer, const ring::RecordHeader& header,
+                                   std::uint32_t items, std::span<const std::byte> payload,
+                                   Deliveries& deliveries, Drained& drained);
+  [[nodiscard]] Verdict accept(const Producer& producer, const ring::RecordHeader& header,
+                               std::span<const std::byte> payload, Deliveries& deliveries,
+                               Drained& drained);
+  [[nodiscard]] Verdict accept_part(const Producer& producer, const ring::RecordHeader& header,
+                                    submit::Chunk& chunk, std::span<const std::byte> payload,
+                                    Deliveries& deliveries, Drained& drained);
   void settle(const Producer& producer, const ring::RecordHeader& header, submit::Chunk& chunk,
               std::span<const std::byte> payload, Deliveries& deliveries);
 

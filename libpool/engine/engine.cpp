@@ -41,6 +41,11 @@ void empty(int fd) noexcept {
   }
 }
 
+timespec time_left(Clock::time_point until) noexcept {
+  const auto left = std::max<std::int64_t>((until - Clock::now()).count(), 0);
+  return {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
+}
+
 std::uint64_t nanoseconds(Clock::time_point time) noexcept {
   return static_cast<std::uint64_t>(time.time_since_epoch().count());
 }
@@ -218,22 +223,24 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
   if (const auto timer = supervisor_.next_timer(); timer && (!until || *timer < *until)) {
     until = timer;
   }
-  timespec pause{};
-  if (until) {
-    const auto left = std::max<std::int64_t>((*until - Clock::now()).count(), 0);
-    pause = {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
-  }
   pollfd fds[] = {{segments_.doorbell(), POLLIN, 0},
                   {kicks_.get(), POLLIN, 0},
                   {supervisor_.server().channel(), POLLIN, 0},
                   {supervisor_.server().process_fd(), POLLIN, 0}};
   const nfds_t count = supervisor_.broken() != nullptr ? 2 : 4;  // a dead server's fire for ever
   asleep_ = true;
-  lock.unlock();
-  system_calls.ppoll(fds, count, until ? &pause : nullptr, nullptr);
-  if ((fds[0].revents & POLLIN) != 0) empty(segments_.doorbell());
-  if ((fds[1].revents & POLLIN) != 0) empty(kicks_.get());
-  lock.lock();
+  bool over = false;
+  do {
+    const Clock::time_point audit = Clock::now() + supervise::Supervisor::audit_period;
+    const timespec pause = time_left(until ? std::min(*until, audit) : audit);
+    lock.unlock();
+    over = system_calls.ppoll(fds, count, &pause, nullptr) != 0;
+    if ((fds[0].revents & POLLIN) != 0) empty(segments_.doorbell());
+    if ((fds[1].revents & POLLIN) != 0) empty(kicks_.get());
+    over = over || (until && Clock::now() >= *until);
+    lock.lock();
+    // The audit looks at nothing that brings a ring, so that it hides no ring that was lost.
+  } while (!over && supervisor_.audit());
   woken_ = true;
   asleep_ = false;
   kicked_ = false;

@@ -152,6 +152,12 @@ class ResultReader {
   [[nodiscard]] LaneHeader& lane() const noexcept { return *lane_; }
   [[nodiscard]] std::uint64_t consumed() const noexcept { return head_; }
 
+  /// Whether the parent has taken all records that are published now. Acquire: what the worker did
+  /// after publishing more is not seen by whoever has seen this.
+  [[nodiscard]] bool all_taken() const noexcept {
+    return lane_->tail.load(std::memory_order_acquire) == head_;
+  }
+
   /// The worker's own account of its time, for statistics only.
   [[nodiscard]] std::uint64_t busy() const noexcept {
     return lane_->busy.load(std::memory_order_relaxed);

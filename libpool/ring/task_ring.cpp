@@ -38,6 +38,10 @@ void TaskPublisher::release(std::uint32_t slot) {
   ++free_count_;
 }
 
+void TaskPublisher::wipe() noexcept {
+  for (ClaimWord& word : claims_) word.release();
+}
+
 bool TaskPublisher::revoke(std::uint32_t slot, std::uint64_t ticket) {
   if (!claims_[slot].revoke(ticket)) return false;
   used_[slot] = false;
@@ -57,6 +61,9 @@ std::optional<TaskClaimer::Claimed> TaskClaimer::claim() noexcept {
     const std::uint32_t slot = (start + i) & mask;
     if (!claims_[slot].ready()) continue;
     if (const auto ticket = claims_[slot].claim(worker_)) {
+      // A word that another worker has scribbled over: there is no such chunk, and what lies in its
+      // place is not for us. The parent finds the word and resets all.
+      if (descriptors_[slot].ticket != *ticket) continue;
       hint_->slot.store((slot + 1) & mask, std::memory_order_relaxed);
       return Claimed{slot, *ticket};
     }

@@ -57,6 +57,10 @@ class TaskPublisher {
   /// The slot is free again: its chunk is settled, or its owner is dead and buried.
   void release(std::uint32_t slot);
 
+  /// All words are those of free slots. For slots that are free, when no worker is left: one that
+  /// has gone wild may have written to the words of free slots too.
+  void wipe() noexcept;
+
   /// Takes back a chunk that nobody has claimed, and frees its slot; false if a worker was faster.
   [[nodiscard]] bool revoke(std::uint32_t slot, std::uint64_t ticket);
 

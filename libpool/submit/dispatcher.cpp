@@ -1,6 +1,7 @@
 /// ④ → ⑤ The dispatcher. Runs in the parent under the core's mutex; see the header.
 #include <libpool/submit/dispatcher.hpp>
 
+#include <algorithm>
 #include <cassert>
 
 namespace libpool::submit {
@@ -20,7 +21,7 @@ void Dispatcher::requeue(std::unique_ptr<Chunk> chunk) {
 // Modelled in tests/model/pool.pml as refill.
 std::size_t Dispatcher::refill(std::uint64_t now) {
   std::size_t count = 0;
-  while (!queue_.empty() && publish(queue_.front(), now)) {
+  while (!held_ && !queue_.empty() && publish(queue_.front(), now)) {
     queue_.pop_front();
     ++count;
   }
@@ -34,6 +35,7 @@ bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
   chunk->published_at = now;
   chunk->handed_over = false;
   chunk->partial.clear();
+  chunk->partial_from = Chunk::no_worker;
   chunk->oversized = false;
   --chunk->job->waiting;
   ring::TaskDescriptor descriptor{};
@@ -86,6 +88,17 @@ std::unique_ptr<Chunk> Dispatcher::take(std::uint32_t slot) {
   return std::move(slots_[slot]);
 }
 
+std::vector<std::unique_ptr<Chunk>> Dispatcher::take_published() {
+  std::vector<std::unique_ptr<Chunk>> published;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot] != nullptr) published.push_back(take(slot));
+  }
+  publisher_.wipe();
+  std::sort(published.begin(), published.end(),
+            [](const auto& a, const auto& b) { return a->ticket < b->ticket; });
+  return published;
+}
+
 void Dispatcher::drop(const Job& job) {
   std::erase_if(queue_, [&](std::unique_ptr<Chunk>& chunk) {
     if (chunk->job.get() != &job) return false;
@@ -111,6 +124,12 @@ std::vector<std::unique_ptr<Chunk>> Dispatcher::take_all() {
     if (slots_[slot] != nullptr) all.push_back(take(slot));
   }
   return all;
+}
+
+void Dispatcher::visit_slots(const std::function<void(const Chunk*, const Claim&)>& visit) const {
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    visit(slots_[slot].get(), publisher_.claim(slot));
+  }
 }
 
 void Dispatcher::visit_published(

@@ -46,6 +46,14 @@ class Dispatcher {
   /// Takes the chunk of a dead worker out of its slot.
   [[nodiscard]] std::unique_ptr<Chunk> take(std::uint32_t slot);
 
+  /// Publishes nothing until `resume`: the claim words are not to be relied on.
+  void hold() noexcept { held_ = true; }
+  void resume() noexcept { held_ = false; }
+
+  /// Takes all chunks out of their slots, the oldest first, when no worker is left; all claim words
+  /// are good again then.
+  [[nodiscard]] std::vector<std::unique_ptr<Chunk>> take_published();
+
   /// Drops the job's chunks that no worker holds. Those that are held stay, see `held`.
   void drop(const Job& job);
 
@@ -61,6 +69,10 @@ class Dispatcher {
 
   /// Ends a chunk that is in no slot and in no queue.
   void discard(std::unique_ptr<Chunk> chunk);
+
+  /// Calls `visit(chunk, claim)` for each slot: its chunk, or null, and what its claim word says,
+  /// whatever that is.
+  void visit_slots(const std::function<void(const Chunk*, const ring::Claim&)>& visit) const;
 
   /// Calls `visit(slot, chunk, claim)` for each published chunk whose claim word is as it should
   /// be.
@@ -79,6 +91,7 @@ class Dispatcher {
   [[nodiscard]] std::size_t published_chunks() const noexcept { return published_; }
   [[nodiscard]] std::size_t queued_chunks() const noexcept { return queue_.size(); }
   [[nodiscard]] std::size_t slots() const noexcept { return slots_.size(); }
+  [[nodiscard]] std::uint64_t last_ticket() const noexcept { return last_ticket_; }
 
   /// Items that wait, and items in chunks that workers hold.
   struct Load {
@@ -100,6 +113,7 @@ class Dispatcher {
   std::size_t own_memory_ = 0;  ///< published chunks with memory of their own
   std::size_t timed_ = 0;       ///< published chunks with deadlines
   std::uint64_t last_ticket_ = 0;
+  bool held_ = false;
 };
 
 }  // namespace libpool::submit

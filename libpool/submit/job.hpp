@@ -68,7 +68,10 @@ struct Chunk {
   std::uint64_t published_at = 0;  ///< monotonic ns
   std::vector<std::byte> partial;  ///< fragments of item `next` so far
   ring::RecordKind partial_kind = ring::RecordKind::value;
+  std::uint32_t partial_from = no_worker;  ///< whose fragments they are
   bool oversized = false;  ///< item `next` passed the bound on results; the rest is skipped
+
+  static constexpr std::uint32_t no_worker = UINT32_MAX;
 
   [[nodiscard]] bool settled() const noexcept { return next == end; }
   [[nodiscard]] std::size_t index_of(std::uint32_t item) const noexcept {

@@ -25,34 +25,23 @@ std::string describe(ExitStatus exit) {
          (name != nullptr ? name : "unknown") + ")";
 }
 
-std::exception_ptr crash(const WorkerRecord& record, ExitStatus exit, const char* phase,
-                         std::size_t index) {
+std::exception_ptr crash(const WorkerRecord& record, const char* phase, std::size_t index) {
+  const ExitStatus exit = record.exit;
   std::string what = "worker " + std::to_string(record.pid) + " ";
   if (record.corrupt) what += "damaged its result ring and ";
   what += describe(exit);
+  if (record.state == WorkerRecord::State::fallen) {
+    what += ", as all were, because one had damaged the memory that they share,";
+  }
   what += phase != nullptr ? std::string(" while ") + phase + " item " + std::to_string(index)
                            : std::string(" before its first task");
   return std::make_exception_ptr(WorkerCrashed(what, record.pid, exit.signal, exit.status, index));
 }
 
-/// So many deaths of its holders in a row, with no item settled or begun in between, are no chance:
-/// a task must have wiped the progress word. Then the next item is blamed, or it would go on for
-/// ever.
-constexpr std::uint32_t most_unexplained_deaths = 64;
-
-/// How many items of the chunk, from `next` on, the worker had begun whose outcomes died with it.
-std::uint32_t begun_items(const WorkerRecord& record, const submit::Chunk& chunk,
-                          ring::Progress progress) {
-  // A doomed worker began nothing after the item that it was killed for, and that one has its
-  // outcome.
-  if (record.doomed) return 0;
-  const bool names = progress.names(chunk.ticket) && progress.item < chunk.end;
-  if (!record.corrupt) return names && progress.begun() && progress.item == chunk.next ? 1 : 0;
-  // Outcomes after the damage are lost. One item is blamed whatever the progress word says: else
-  // the item that did the damage would do it again, for ever.
-  const bool credible = names && progress.item >= chunk.next &&
-                        (progress.begun() || progress.phase == ring::Phase::published);
-  return credible ? progress.item - chunk.next + 1 : 1;
+/// Whether the dead worker has left with the agreed farewell.
+bool has_retired(const WorkerRecord& record) {
+  return record.exit.status == 0 &&
+         record.reader.lane().progress.read().phase == ring::Phase::retired;
 }
 
 }  // namespace
@@ -62,68 +51,108 @@ void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point n
                       collect::Deliveries& deliveries) {
   WorkerRecord& record = workers_[worker];
   buried_ = true;
+  record.exit = exit;
   drain(worker, collect::OpenRuns::take, deliveries);
+  if (!has_retired(record) && !ending_ && record.state == State::alive) ++tally_.lost;
+  // A claim word that lies would have a chunk that somebody else runs run again.
+  if (!audit()) {
+    record.state = State::fallen;
+    return;
+  }
+  settle_claims(worker, deliveries);
+  lay_to_rest(worker, now);
+}
+
+/// Everything of the dead worker is settled: makes its things ready for the next owner.
+void Supervisor::lay_to_rest(std::uint32_t worker, Clock::time_point now) {
+  WorkerRecord& record = workers_[worker];
   const ring::Progress progress = record.reader.lane().progress.read();
-  const bool retired = progress.phase == ring::Phase::retired && exit.status == 0;
   const bool never_claimed = progress.ticket == 0 && record.settled == 0;
-  settle_claims(worker, exit, deliveries);
-  if (!retired && !ending_ && record.state == State::alive) ++tally_.lost;
   if (!record.failed_start.empty()) {
     record.start_error =
         codec::decode_exception(codec::PayloadReader(record.failed_start), record.pid, 0);
   }
-  if (never_claimed && record.start_error == nullptr) {
-    record.start_error = crash(record, exit, nullptr, 0);
+  // One that was killed in a reset may have been about to start well.
+  if (never_claimed && record.start_error == nullptr && !resetting_) {
+    record.start_error = crash(record, nullptr, 0);
   }
+  const bool failed = record.start_error != nullptr && !has_retired(record);
   record.reader.reset();
   stops_[worker].take_back();
   record.pidfd.reset();
   record.socket.reset();
   record.state = State::absent;
   record.doomed = record.corrupt = false;
-  replace(worker, record.start_error != nullptr && !retired, now);
+  replace(worker, failed, now);
   record.start_error = nullptr;
   record.failed_start = {};
 }
 
 // Modelled in tests/model/pool.pml as settle_claims.
-void Supervisor::settle_claims(std::uint32_t worker, ExitStatus exit,
-                               collect::Deliveries& deliveries) {
+void Supervisor::settle_claims(std::uint32_t worker, collect::Deliveries& deliveries) {
   std::vector<std::uint32_t> slots;
   dispatcher_.visit_claimed([&](std::uint32_t slot, submit::Chunk&, std::uint32_t owner) {
     if (owner == worker) slots.push_back(slot);
   });
-  const ring::Progress progress = workers_[worker].reader.lane().progress.read();
-  for (const std::uint32_t slot : slots) settle_claim(worker, exit, slot, progress, deliveries);
+  for (const std::uint32_t slot : slots) settle_claim(worker, slot, deliveries);
 }
 
-void Supervisor::settle_claim(std::uint32_t worker, ExitStatus exit, std::uint32_t slot,
-                              ring::Progress progress, collect::Deliveries& deliveries) {
-  const WorkerRecord& record = workers_[worker];
+void Supervisor::settle_claim(std::uint32_t worker, std::uint32_t slot,
+                              collect::Deliveries& deliveries) {
   std::unique_ptr<submit::Chunk> chunk = dispatcher_.take(slot);
   if (chunk->job->abandoned || chunk->settled()) {
     dispatcher_.discard(std::move(chunk));
     return;
   }
-  std::uint32_t begun = begun_items(record, *chunk, progress);
+  std::uint32_t begun = begun_items(worker, *chunk);
   if (begun != 0) {
     chunk->unexplained_deaths = 0;
-  } else if (!record.doomed && ++chunk->unexplained_deaths == most_unexplained_deaths) {
+  } else if (!workers_[worker].doomed && ++chunk->unexplained_deaths >= most_unexplained_deaths) {
     begun = 1;
   }
-  if (begun != 0 && chunk->attempts < chunk->job->batch->terms().retries) {
-    ++chunk->attempts;
+  blame(worker, *chunk, begun, deliveries);
+  requeue_rest(std::move(chunk));
+}
+
+/// How many items of the chunk, from `next` on, the worker had begun whose outcomes died with it.
+std::uint32_t Supervisor::begun_items(std::uint32_t worker, const submit::Chunk& chunk) const {
+  const WorkerRecord& record = workers_[worker];
+  // A doomed worker began nothing after the item that it was killed for, and that one has its
+  // outcome.
+  if (record.doomed) return 0;
+  const ring::Progress progress = record.reader.lane().progress.read();
+  const bool names = progress.names(chunk.ticket) && progress.item < chunk.end;
+  if (!record.corrupt) return names && progress.begun() && progress.item == chunk.next ? 1 : 0;
+  // Outcomes after the damage are lost. One item is blamed whatever the progress word says: else
+  // the item that did the damage would do it again, for ever.
+  const bool credible = names && progress.item >= chunk.next &&
+                        (progress.begun() || progress.phase == ring::Phase::published);
+  return credible ? progress.item - chunk.next + 1 : 1;
+}
+
+/// So many items of the chunk, from `next` on, were begun by the worker and died with it: they are
+/// run again if retries are left, and else lost.
+void Supervisor::blame(std::uint32_t worker, submit::Chunk& chunk, std::uint32_t items,
+                       collect::Deliveries& deliveries) {
+  if (items == 0) return;
+  if (chunk.attempts < chunk.job->batch->terms().retries) {
+    ++chunk.attempts;
     ++tally_.retried;
-  } else if (begun != 0) {
-    const auto phase = progress.begun() ? progress.phase : ring::Phase::run;
-    for (std::uint32_t item = 0; item < begun; ++item, ++chunk->next) {
-      const std::size_t index = chunk->index_of(chunk->next);
-      deliveries.add(chunk->job, index, collect::Deliveries::Kind::crashed,
-                     crash(record, exit, ring::describe(phase), index));
-    }
-    chunk->attempts = 0;
+    return;
   }
-  if (chunk->settled()) {
+  const WorkerRecord& record = workers_[worker];
+  const ring::Progress progress = record.reader.lane().progress.read();
+  const auto phase = progress.begun() ? progress.phase : ring::Phase::run;
+  for (std::uint32_t item = 0; item < items; ++item, ++chunk.next) {
+    const std::size_t index = chunk.index_of(chunk.next);
+    deliveries.add(chunk.job, index, collect::Deliveries::Kind::crashed,
+                   crash(record, ring::describe(phase), index));
+  }
+  chunk.attempts = 0;
+}
+
+void Supervisor::requeue_rest(std::unique_ptr<submit::Chunk> chunk) {
+  if (chunk->settled() || chunk->job->abandoned) {
     dispatcher_.discard(std::move(chunk));
   } else {
     dispatcher_.requeue(std::move(chunk));
@@ -152,7 +181,7 @@ void Supervisor::lose_server(Clock::time_point now, collect::Deliveries& deliver
   for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
     WorkerRecord& record = workers_[worker];
     if (record.state != State::alive) {
-      record.state = State::absent;
+      if (record.state == State::requested) record.state = State::absent;
       continue;
     }
     kill(worker);

@@ -101,6 +101,8 @@ void Supervisor::take_back_stop(std::uint32_t worker) noexcept {
 }
 
 void Supervisor::stop(const submit::Job& job, collect::Deliveries& deliveries) {
+  // Who holds what must be true: a worker that is killed for this job is blamed for no other item.
+  if (!audit()) return;
   std::vector<std::uint32_t> holders;
   dispatcher_.visit_claimed([&](std::uint32_t, submit::Chunk& chunk, std::uint32_t worker) {
     if (chunk.job.get() == &job && worker < workers_.size()) holders.push_back(worker);

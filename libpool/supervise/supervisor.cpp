@@ -40,10 +40,15 @@ bool Supervisor::pump(Clock::time_point now, bool thorough, collect::Deliveries&
   buried_ = false;
   bool anything = thorough && take_reports(now, deliveries);
   if (server_.lost() && broken_ == nullptr && !ending_) lose_server(now, deliveries);
+  if (resetting_ && all_fallen()) finish_reset(now, deliveries);
   const auto open_runs = thorough ? collect::OpenRuns::take : collect::OpenRuns::leave;
   anything = drain_all(open_runs, deliveries) || anything;
   hand_over_own_memory();
-  check_deadlines(now, deliveries);
+  if (thorough && now - audited_ >= audit_period) {
+    audited_ = now;
+    (void)audit();
+  }
+  if (!resetting_) check_deadlines(now, deliveries);
   if (absent_ != 0) start_due(now);
   if (server_.has_unsent()) wake_at(now + std::chrono::milliseconds{10});
   return anything;
@@ -62,12 +67,14 @@ bool Supervisor::drain_all(collect::OpenRuns open_runs, collect::Deliveries& del
 bool Supervisor::drain(std::uint32_t worker, collect::OpenRuns open_runs,
                        collect::Deliveries& deliveries) {
   WorkerRecord& record = workers_[worker];
-  if (record.corrupt) return false;
-  auto drained =
-      collector_.drain({worker, record.pid, record.doomed}, record.reader, open_runs, deliveries);
+  const bool fallen = record.state == State::fallen;
+  if (record.corrupt || (resetting_ && !fallen)) return false;
+  auto drained = collector_.drain({worker, record.pid, record.doomed, fallen}, record.reader,
+                                  open_runs, deliveries);
   if (drained.outcomes != 0) {
     record.settled += drained.outcomes;
     policy_.resolved();
+    barren_resets_ = 0;
   }
   if (drained.failed_start) {
     // One that is longer than the ring comes in several rounds; it is decoded at the burial.
@@ -79,6 +86,7 @@ bool Supervisor::drain(std::uint32_t worker, collect::OpenRuns open_runs,
     record.corrupt = true;
     kill(worker);
   }
+  if (drained.disowned) begin_reset();
   return drained.anything;
 }
 
@@ -133,7 +141,7 @@ void Supervisor::spawned(std::uint32_t worker, ForkServer::Event event) {
         std::make_exception_ptr(std::system_error(EMFILE, std::generic_category(), "recvmsg"));
     kill(worker);
   }
-  if (ending_) kill(worker);
+  if (ending_ || resetting_) kill(worker);
 }
 
 void Supervisor::exited(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
@@ -182,7 +190,7 @@ void Supervisor::hand_over_own_memory() noexcept {
 }
 
 void Supervisor::start_due(Clock::time_point now) {
-  if (ending_ || broken_ != nullptr) return;
+  if (ending_ || resetting_ || broken_ != nullptr) return;
   for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
     WorkerRecord& record = workers_[worker];
     if (!record.respawn_at) continue;

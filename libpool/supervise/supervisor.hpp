@@ -7,10 +7,13 @@
 #pragma once
 
 #include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -63,6 +66,14 @@ class Supervisor {
   /// Kills the workers that hold chunks of this job, and no others.
   void stop(const submit::Job& job, collect::Deliveries& deliveries);
 
+  /// How often `audit` is called at least, by rounds and by a driver that sleeps. What it would
+  /// find hurts nobody but who waits for it.
+  static constexpr std::chrono::milliseconds audit_period{500};
+
+  /// Looks whether the claim words could have come about without a fault. If not, all workers are
+  /// killed and what they held is given to new ones, which takes some rounds; false while it does.
+  bool audit();
+
   /// Kills all workers; none is started any more.
   void kill_all() noexcept;
 
@@ -95,14 +106,39 @@ class Supervisor {
               collect::Deliveries& deliveries);
   bool drain(std::uint32_t worker, collect::OpenRuns open_runs, collect::Deliveries& deliveries);
 
+  /// So many deaths of its holders in a row, with no item settled or begun in between, are no
+  /// chance: a task must have wiped the progress word. Then the next item is blamed, or it would go
+  /// on for ever.
+  static constexpr std::uint32_t most_unexplained_deaths = 64;
+
   // bury.cpp
   void bury(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
             collect::Deliveries& deliveries);
-  void settle_claims(std::uint32_t worker, ExitStatus exit, collect::Deliveries& deliveries);
-  void settle_claim(std::uint32_t worker, ExitStatus exit, std::uint32_t slot,
-                    ring::Progress progress, collect::Deliveries& deliveries);
+  void settle_claims(std::uint32_t worker, collect::Deliveries& deliveries);
+  void settle_claim(std::uint32_t worker, std::uint32_t slot, collect::Deliveries& deliveries);
+  [[nodiscard]] std::uint32_t begun_items(std::uint32_t worker, const submit::Chunk& chunk) const;
+  void blame(std::uint32_t worker, submit::Chunk& chunk, std::uint32_t items,
+             collect::Deliveries& deliveries);
+  void requeue_rest(std::unique_ptr<submit::Chunk> chunk);
+  void lay_to_rest(std::uint32_t worker, Clock::time_point now);
   void replace(std::uint32_t worker, bool failed_start, Clock::time_point now);
   void lose_server(Clock::time_point now, collect::Deliveries& deliveries);
+
+  // full_reset.cpp
+  struct Named {
+    std::uint64_t ticket;  ///< modulo what a progress word holds
+    std::uint32_t worker;
+    friend auto operator<=>(const Named&, const Named&) = default;
+  };
+  [[nodiscard]] std::vector<Named> named_chunks() const;
+  [[nodiscard]] bool claims_are_sound() const;
+  [[nodiscard]] bool may_hold(std::uint32_t worker, std::size_t chunks) const;
+  void begin_reset() noexcept;
+  [[nodiscard]] bool all_fallen() const noexcept;
+  void finish_reset(Clock::time_point now, collect::Deliveries& deliveries);
+  [[nodiscard]] std::size_t without_trace() const;
+  void settle_unclaimed(submit::Chunk& chunk, const std::vector<Named>& named,
+                        std::size_t& suspects, collect::Deliveries& deliveries);
 
   // deadlines.cpp
   void check_deadlines(Clock::time_point now, collect::Deliveries& deliveries);
@@ -129,6 +165,9 @@ class Supervisor {
   std::exception_ptr broken_;
   bool buried_ = false;
   bool ending_ = false;     ///< no replacements any more
+  bool resetting_ = false;  ///< the claim words count for nothing until all workers are dead
+  std::uint32_t barren_resets_ = 0;  ///< since an outcome
+  Clock::time_point audited_{};
   std::size_t absent_ = 0;  ///< workers due to be started again
   std::uint32_t next_to_wake_ = 0;
   std::optional<Clock::time_point> timer_;

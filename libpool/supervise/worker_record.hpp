@@ -29,11 +29,13 @@ struct WorkerRecord {
     absent,     ///< none; one may be due at `respawn_at`
     requested,  ///< the fork server has been asked
     alive,      ///< no death notice yet
+    fallen,     ///< dead, and not buried before all others are, see `Supervisor::begin_reset`
   };
 
   State state = State::absent;
   std::uint32_t generation = 0;  ///< tells the reports of successive owners of an index apart
   pid_t pid = 0;
+  ExitStatus exit;  ///< once it is dead
   detail::FileDescriptor pidfd;
   detail::FileDescriptor socket;  ///< the parent's end
   ring::ResultReader reader;

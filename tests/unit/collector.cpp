@@ -80,9 +80,7 @@ TEST_CASE("a record for anything but the next item of a chunk that the worker ho
   };
   for (const Lie lie :
        {Lie{1, 0, 1}, Lie{1, 0, 3}, Lie{1, 0, 4}, Lie{1, 0, UINT32_MAX}, Lie{2, 0, 0}, Lie{0, 0, 0},
-        Lie{UINT64_MAX, 0, 0}, Lie{1, 1, 0}, Lie{1, 2, 0}, Lie{1, 4, 0}, Lie{1, UINT32_MAX, 0},
-        // Published, but nobody has claimed it.
-        Lie{2, 1, 0}}) {
+        Lie{UINT64_MAX, 0, 0}, Lie{1, 1, 0}, Lie{1, 2, 0}, Lie{1, 4, 0}, Lie{1, UINT32_MAX, 0}}) {
     Claimed at;
     REQUIRE(at.claimed.ticket == 1);
     REQUIRE(at.claimed.slot == 0);
@@ -95,11 +93,36 @@ TEST_CASE("a record for anything but the next item of a chunk that the worker ho
   }
 }
 
-TEST_CASE("a worker speaks for its own chunks only") {
+TEST_CASE("a record for a chunk that the worker does not hold by its claim word is left there") {
   Claimed at;
   at.core.put(1, at.claimed, 0, "stolen");
-  CHECK(at.core.drain(1).corrupt);
-  CHECK(at.core.deliveries.empty());
+  Claimed unclaimed;
+  unclaimed.forge(RecordKind::value, 2, 1, 0, true, "of nobody");
+  for (auto* each : {&at, &unclaimed}) {
+    for (int round = 0; round < 2; ++round) {
+      const auto drained = each->core.drain(each == &at ? 1 : 0);
+      CHECK(drained.disowned);
+      CHECK_FALSE(drained.corrupt);
+      CHECK(drained.outcomes == 0);
+    }
+    CHECK(each->core.deliveries.empty());
+    CHECK(each->chunk()->next == 0);
+  }
+}
+
+TEST_CASE("what rings say of live chunks counts without claim words when these are void") {
+  Claimed at;
+  at.core.put(1, at.claimed, 0, "found");
+  at.core.put(1, {at.claimed.slot, 77}, 0, "of a chunk that is over");
+  at.core.put(1, at.claimed, 0, "again");
+  at.core.put(1, at.claimed, 1, "found too");
+  const auto drained = at.core.collector.drain({1, 4711, false, true}, at.core.readers[1],
+                                               collect::OpenRuns::take, at.core.deliveries);
+  CHECK(drained.outcomes == 2);
+  CHECK_FALSE(drained.corrupt);
+  CHECK(at.chunk()->next == 2);
+  at.core.deliver();
+  CHECK(at.test.batch->outcomes == Outcomes{{100, "=found"}, {101, "=found too"}});
 }
 
 TEST_CASE("an item has one outcome, however often a worker sends it") {
@@ -316,7 +339,7 @@ TEST_CASE("a run that no honest worker writes is corrupt") {
   Running other;
   other.core.lanes[1].forge(0, {0, run, 1, 0, other.claimed.ticket, other.claimed.slot, 0, 2, 1},
                             "aa");
-  CHECK(other.core.drain(1).corrupt);
+  CHECK(other.core.drain(1).disowned);
 }
 
 TEST_CASE("a run of results that have no fixed size is corrupt") {

@@ -202,3 +202,22 @@ TEST_CASE("many threads claim each chunk exactly once, and see what was publishe
   }
   for (std::uint64_t ticket = 1; ticket <= tickets; ++ticket) REQUIRE(times[ticket] == 1);
 }
+
+TEST_CASE("a word that speaks of another chunk than the slot's is claimed and not run") {
+  std::vector<TaskDescriptor> descriptors(4);
+  std::vector<ClaimWord> claims(4);
+  ScanHint hint{};
+  TaskPublisher publisher(descriptors, claims);
+  claims[0].publish(9);
+  TaskDescriptor descriptor{};
+  descriptor.ticket = 1;
+  publisher.publish(1, descriptor);
+  TaskClaimer claimer(descriptors, claims, hint, 3);
+  const auto claimed = claimer.claim();
+  REQUIRE(claimed);
+  CHECK(claimed->slot == 1);
+  CHECK_FALSE(claimer.claim());
+  CHECK(claims[0].read() == Claim{9, Claim::State::claimed, 3});
+  publisher.wipe();
+  for (const auto& word : claims) CHECK(word.read() == Claim{});
+}
