@@ -111,6 +111,7 @@ constinit SystemCalls system_calls{
     .sigaction = &::sigaction,
     .sigaltstack = &::sigaltstack,
     .pthread_sigmask = &real_pthread_sigmask,
+    .sigtimedwait = &::sigtimedwait,
 };
 
 void throw_system_error(const char* call, int error) {

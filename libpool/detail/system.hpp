@@ -3,6 +3,9 @@
 /// Used in the parent, the fork server and the workers; forked processes inherit the table as it
 /// is. Each entry behaves like the call it is named after: -1 (or `MAP_FAILED`) and `errno` on
 /// failure. All of them may be called between fork and the worker's main.
+///
+/// Beside it the library calls only what others do for it: Boost.Interprocess maps the segments,
+/// the C++ library starts threads, reads clocks, yields, and reads the files of the CPU quota.
 #pragma once
 
 #include <poll.h>
@@ -78,6 +81,7 @@ struct SystemCalls {
   int (*sigaction)(int signal, const struct sigaction* action, struct sigaction* before);
   int (*sigaltstack)(const stack_t* stack, stack_t* before);
   int (*pthread_sigmask)(int how, const sigset_t* signals, sigset_t* before);
+  int (*sigtimedwait)(const sigset_t* signals, siginfo_t* info, const timespec* timeout);
 };
 
 /// Constant-initialised with the real calls, so that it may be used before `main`.

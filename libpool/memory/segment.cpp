@@ -29,7 +29,7 @@ class WithoutFileSizeSignal {
     if (sigismember(&before_, SIGXFSZ) == 0) {
       const timespec now{};
       const int error = errno;
-      while (sigtimedwait(&signals_, nullptr, &now) > 0) {
+      while (system_calls.sigtimedwait(&signals_, nullptr, &now) > 0) {
       }
       errno = error;
     }
