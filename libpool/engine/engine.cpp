@@ -124,7 +124,7 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
   int idle_rounds = 0;
   bool done = false;
   while (true) {
-    const bool busy = round(lock);
+    const bool busy = turn(lock);
     lock.unlock();
     done = ready();
     lock.lock();
@@ -137,7 +137,10 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
     }
     idle_rounds = busy ? 0 : idle_rounds + 1;
     if (idle_rounds > rounds_before_sleep) {
-      sleep(lock, deadline);
+      survive(lock, [&] {
+        sleep(lock, deadline);
+        return true;
+      });
       idle_rounds = 0;
     } else if (idle_rounds > rounds_before_yield) {
       lock.unlock();
@@ -151,12 +154,38 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
   return done;
 }
 
+/// Runs a step of the driver's. If it ran out of memory, what it had taken from a ring may be lost:
+/// then the pool is broken, which gives each pending item its outcome. That takes memory, too, so
+/// it may need a few tries.
+template <class Step>
+bool Engine::survive(Lock& lock, Step step) {
+  constexpr timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
+  const Engine* const outer = delivering;
+  try {
+    return step();
+  } catch (const std::exception&) {
+    if (!lock.owns_lock()) lock.lock();
+    delivering = outer;
+    supervisor_.give_up(std::current_exception());
+  }
+  lock.unlock();
+  system_calls.nanosleep(&pause, nullptr);
+  lock.lock();
+  return true;
+}
+
+/// A round that may run out of memory.
+bool Engine::turn(Lock& lock) {
+  return survive(lock, [&] { return round(lock); });
+}
+
 /// One round: what has happened is taken in, handed on, and answered. True if anything had.
 // Modelled in tests/model/pool.pml as round.
 bool Engine::round(Lock& lock) {
   const bool thorough = woken_ || --rounds_to_thorough_ <= 0;
   if (thorough) rounds_to_thorough_ = rounds_between_thorough;
   woken_ = false;
+  if (supervisor_.broken() != nullptr && broken_ == nullptr) break_pool(lock);  // at the last try
   const bool anything = supervisor_.pump(Clock::now(), thorough, deliveries_);
   publish_and_wake();
   if (!deliveries_.empty()) deliver(lock);

@@ -58,6 +58,9 @@ class Engine final : public detail::ProcessCore {
   bool drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
              const std::function<bool()>& ready, Deadline deadline);
   bool round(Lock& lock);
+  bool turn(Lock& lock);
+  template <class Step>
+  bool survive(Lock& lock, Step step);
   void publish_and_wake();
   void deliver(Lock& lock);
   void sleep(Lock& lock, Deadline deadline);

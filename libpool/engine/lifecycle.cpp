@@ -141,7 +141,7 @@ PoolStats Engine::stats() {
     driving_ = true;
     driver_ = std::this_thread::get_id();
     woken_ = true;
-    round(lock);
+    turn(lock);
     driving_ = false;
     wake_followers(lock);
   }
@@ -174,10 +174,10 @@ void Engine::abandon(const Jobs& jobs, const std::exception_ptr& reason, bool at
 
 /// Workers cannot be started any more: every pending item gets its outcome now.
 void Engine::break_pool(Lock& lock) {
-  broken_ = std::make_exception_ptr(PoolBroken(
-      "the pool is broken: its workers cannot be started: " + text_of(supervisor_.broken()),
-      supervisor_.broken()));
   const Jobs jobs = all_jobs();
+  broken_ = std::make_exception_ptr(PoolBroken(
+      "the pool is broken and starts no workers any more: " + text_of(supervisor_.broken()),
+      supervisor_.broken()));
   for (const auto& job : jobs) job->abandoned = true;
   supervisor_.kill_all();
   const std::exception_ptr reason = broken_;

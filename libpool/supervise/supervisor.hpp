@@ -86,6 +86,11 @@ class Supervisor {
   /// Why no worker will be started any more, if so.
   [[nodiscard]] std::exception_ptr broken() const noexcept { return broken_; }
 
+  /// No worker will be started any more, for this reason.
+  void give_up(std::exception_ptr why) noexcept {
+    if (broken_ == nullptr) broken_ = std::move(why);
+  }
+
   /// Whether the last round buried anybody: then wakes may be lost, and all idle workers are to be
   /// woken if a chunk is ready.
   [[nodiscard]] bool buried() const noexcept { return buried_; }

@@ -43,7 +43,9 @@ inline bool serves(libpool::ProcessPool& pool) {
     return results.size() == 50 && results[49] == 98;
   };
   const std::vector<char> large(100'000, 'x');
-  return right() && throws<libpool::WorkerCrashed>([&] {
+  // The first call drives in this thread, the second in one of the pool's.
+  return right() && pool.map_async(twice, numbers(50)).get()[49] == 98 &&
+         throws<libpool::WorkerCrashed>([&] {
            pool.apply([]() -> int {
              ::raise(SIGSEGV);
              ::_exit(3);
