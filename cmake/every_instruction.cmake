@@ -64,7 +64,7 @@ seed_bug(tail_before_record FILE libpool/ring/result_ring.cpp CHANGES
 seed_bug(progress_before_tail FILE worker/task_runner.cpp CHANGES
   "place_.writer.publish()" "enter(Phase::published), place_.writer.publish()")
 seed_bug(sweep_before_drain FILE libpool/supervise/bury.cpp CHANGES
-  "buried_ = true" "buried_ = true, settle_claims(worker, exit, deliveries)")
+  "record.exit = exit" "record.exit = exit, settle_claims(worker, deliveries)")
 seed_bug(next_item_before_result FILE libpool/detail/chunk_runner.hpp CHANGES
   "std::memcpy(place, &result, sizeof result)"
   "context.begin_in_run(run.item + done + 1), std::memcpy(place, &result, sizeof result)")
