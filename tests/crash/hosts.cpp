@@ -149,8 +149,8 @@ TEST_CASE("when a host is killed, its own children keep nothing of the pool aliv
   const Subreaper reaper;
   oracle::page.arrived = 0;
   oracle::page.words[8] = 0;
-  const pid_t host = ::fork();
-  if (host == 0) {
+  const pid_t parent = ::fork();
+  if (parent == 0) {
     ProcessPool pool(2, small_options());
     const pid_t child = ::fork();
     if (child == 0) {
@@ -166,7 +166,7 @@ TEST_CASE("when a host is killed, its own children keep nothing of the pool aliv
   }
   REQUIRE(oracle::arrived(2));
   const auto holder = static_cast<pid_t>(oracle::page.words[8]);
-  ::kill(host, SIGKILL);
+  ::kill(parent, SIGKILL);
   // All but the host's own child.
   CHECK(oracle::eventually([&] {
     while (::waitpid(-1, nullptr, WNOHANG) > 0) {
