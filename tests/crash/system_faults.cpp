@@ -260,7 +260,7 @@ TEST_CASE("a payload for which the memory of the pool cannot grow is an error or
         });
         life.recover([&] { life.expect(pool->apply(twice, 4) == 8); });
       };
-      oracle::page.words[8] = bytes;
+      oracle::page.words[8] = static_cast<long>(bytes);
       constexpr std::size_t fallocate_call = 1;
       check_life(body, {0, fallocate_call, ENOSPC, nth, faults::Action::keep_failing});
     }

@@ -160,8 +160,9 @@ constexpr std::array call_list{
     Call{"shared mmap", errors_of<ENOMEM, ENFILE>},
     Call{"pthread_create", errors_of<EAGAIN>},
 };
-constexpr std::size_t shared_mmap_index = call_list.size() - 2;
-constexpr std::size_t thread_index = call_list.size() - 1;
+// The sanitizers interpose these two calls themselves.
+[[maybe_unused]] constexpr std::size_t shared_mmap_index = call_list.size() - 2;
+[[maybe_unused]] constexpr std::size_t thread_index = call_list.size() - 1;
 
 constexpr std::tuple failing_members{
     &SystemCalls::memfd_create, &SystemCalls::fallocate, &SystemCalls::ftruncate,
