@@ -2,5 +2,7 @@
 find_program(LIBPOOL_CCACHE ccache)
 mark_as_advanced(LIBPOOL_CCACHE)
 if(PROJECT_IS_TOP_LEVEL AND LIBPOOL_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${LIBPOOL_CCACHE})
+  # It asks for this before it believes in precompiled headers.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${LIBPOOL_CCACHE})
 endif()

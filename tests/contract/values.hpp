@@ -12,13 +12,14 @@ T identity(const T& value) {
   return value;
 }
 
-/// The value, sent as an argument and sent back as a result, on its own and as the middle element
-/// of a `map`.
+/// The value, sent as an argument and sent back as a result: first, last and alone in its chunk.
+/// (One call does, because calls do not differ in how values travel, and each costs the compiler
+/// dearly.)
 template <class Pool, class T>
 void check_travels(Pool& pool, const T& value) {
-  CHECK(pool.apply(identity<T>, value) == value);
   const std::vector<T> values(3, value);
-  CHECK(pool.map(identity<T>, values, {.chunksize = 2}) == values);
+  const bool travels = pool.map(identity<T>, values, {.chunksize = 2}) == values;
+  CHECK(travels);
 }
 
 }  // namespace contract

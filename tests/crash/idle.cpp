@@ -43,10 +43,9 @@ void kill_idle_workers(Pool& pool, int signal, bool stop_first) {
 }
 
 /// All idle workers die by one signal; the next call does not notice.
-template <std::size_t Cell>
-void run_idle_cell() {
-  const Death& death = deaths[deaths_from_outside().at(Cell % outside_deaths)];
-  const Call& call = calls[Cell / outside_deaths];
+void run_idle_cell(std::size_t cell) {
+  const Death& death = deaths[deaths_from_outside().at(cell % outside_deaths)];
+  const Call& call = calls[cell / outside_deaths];
   Pool pool(2);
   for (int round = 0; round < 2; ++round) {
     oracle::Fresh fresh;
@@ -59,11 +58,10 @@ void run_idle_cell() {
 }
 
 /// The first workers die in the initializer; the call waits for their replacements.
-template <std::size_t Cell>
-void run_initializer_cell() {
+void run_initializer_cell(std::size_t cell) {
   static std::size_t death = 0;
-  death = Cell % deaths.size();
-  const Call& call = calls[Cell / deaths.size()];
+  death = cell % deaths.size();
+  const Call& call = calls[cell / deaths.size()];
   oracle::Fresh fresh;
   const Executioner executioner;
   Pool pool(2, {.initializer = [] {
@@ -75,31 +73,20 @@ void run_initializer_cell() {
   CHECK(pool.stats().crashed == 0);
 }
 
-template <std::size_t... Cells>
-int register_idle(std::index_sequence<Cells...>) {
-  // No fold expression: Clang folds at most 256 operands.
-  const int cells[] = {
-      (register_cell(run_idle_cell<Cells>, __FILE__, "a death of idle workers costs nothing ",
-                     std::string(calls[Cells / outside_deaths].name) + " / " +
-                         deaths[deaths_from_outside().at(Cells % outside_deaths)].name),
-       0)...};
-  return static_cast<int>(std::size(cells));
+std::string name_of_idle_cell(std::size_t cell) {
+  return std::string(calls[cell / outside_deaths].name) + " / " +
+         deaths[deaths_from_outside().at(cell % outside_deaths)].name;
 }
-template <std::size_t... Cells>
-int register_initializer(std::index_sequence<Cells...>) {
-  // No fold expression: Clang folds at most 256 operands.
-  const int cells[] = {(register_cell(run_initializer_cell<Cells>, __FILE__,
-                                      "a death in the initializer costs nothing ",
-                                      std::string(calls[Cells / deaths.size()].name) + " / " +
-                                          deaths[Cells % deaths.size()].name),
-                        0)...};
-  return static_cast<int>(std::size(cells));
+std::string name_of_initializer_cell(std::size_t cell) {
+  return std::string(calls[cell / deaths.size()].name) + " / " + deaths[cell % deaths.size()].name;
 }
 
-[[maybe_unused]] const int registered_idle =
-    register_idle(std::make_index_sequence<outside_deaths * calls.size()>());
-[[maybe_unused]] const int registered_initializer =
-    register_initializer(std::make_index_sequence<deaths.size() * calls.size()>());
+[[maybe_unused]] const int registered_idle = register_cells<run_idle_cell>(
+    __FILE__, "a death of idle workers costs nothing ", name_of_idle_cell,
+    std::make_index_sequence<outside_deaths * calls.size()>());
+[[maybe_unused]] const int registered_initializer = register_cells<run_initializer_cell>(
+    __FILE__, "a death in the initializer costs nothing ", name_of_initializer_cell,
+    std::make_index_sequence<deaths.size() * calls.size()>());
 
 }  // namespace
 

@@ -40,16 +40,15 @@ Death as_seen_at(Death death, Moment moment) {
   return death;
 }
 
-template <std::size_t Cell>
-void run_cell() {
-  const Death& death = deaths[Cell % deaths.size()];
-  const Phase& phase = phases[Cell / deaths.size() % phases.size()];
-  const Call& call = calls[Cell / deaths.size() / phases.size()];
+void run(std::size_t cell) {
+  const Death& death = deaths[cell % deaths.size()];
+  const Phase& phase = phases[cell / deaths.size() % phases.size()];
+  const Call& call = calls[cell / deaths.size() / phases.size()];
   oracle::Fresh fresh;
   const Executioner executioner;
   Pool pool(2, {.max_tasks_per_child = phase.max_tasks_per_child});
   const Seen seen = call.make(
-      pool, orders(items, {.item = bad, .moment = phase.moment, .death = Cell % deaths.size()}));
+      pool, orders(items, {.item = bad, .moment = phase.moment, .death = cell % deaths.size()}));
   if (phase.may_succeed && seen.errors == 0) {
     check_all_right(seen);
   } else {
@@ -73,18 +72,8 @@ constexpr std::size_t cells = deaths.size() * phases.size() * calls.size();
 constexpr std::size_t stride = oracle::sanitized ? 4 : 1;
 static_assert(std::gcd(deaths.size(), stride) == 1);
 
-template <std::size_t... Cells>
-int register_cells(std::index_sequence<Cells...>) {
-  // No fold expression: Clang folds at most 256 operands.
-  const int registered_cells[] = {
-      (register_cell(run_cell<stride * Cells>, __FILE__,
-                     "a death costs the item that it happened in, and nothing else ",
-                     name_of(stride * Cells)),
-       0)...};
-  return static_cast<int>(std::size(registered_cells));
-}
-
-[[maybe_unused]] const int registered =
-    register_cells(std::make_index_sequence<(cells + stride - 1) / stride>());
+[[maybe_unused]] const int registered = register_cells<run, stride>(
+    __FILE__, "a death costs the item that it happened in, and nothing else ", name_of,
+    std::make_index_sequence<(cells + stride - 1) / stride>());
 
 }  // namespace

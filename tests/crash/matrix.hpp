@@ -196,13 +196,20 @@ inline void check_only_one_lost(const Call& call, const Seen& seen, int bad, con
   CHECK(oracle::executed(static_cast<int>(items)) == items);
 }
 
-/// Registers one test case per cell; its name is the fact and the cell.
-template <class Function>
-void register_cell(Function function, const char* file, const char* fact, const std::string& cell) {
-  static int number = 0;
-  doctest::detail::regTest(
-      doctest::detail::TestCase(function, file, 1, {}, doctest::String(cell.c_str()), ++number) *
-      fact);
+/// Registers a test case for each cell; its name is the fact and the cell's. doctest takes
+/// functions without parameters: hundreds of copies of more than one call would take a minute to
+/// compile.
+template <void (*Run)(std::size_t cell), std::size_t Stride = 1, std::size_t... Places>
+int register_cells(const char* file, const char* fact, std::string (*name_of)(std::size_t cell),
+                   std::index_sequence<Places...>) {
+  using doctest::detail::TestCase;
+  int number = 0;
+  // No fold expression: Clang folds at most 256 operands.
+  const int registered[] = {doctest::detail::regTest(
+      TestCase([] { Run(Stride * Places); }, file, 1, {},
+               doctest::String(name_of(Stride * Places).c_str()), ++number) *
+      fact)...};
+  return static_cast<int>(std::size(registered));
 }
 
 }  // namespace crash
