@@ -3,22 +3,39 @@
 file(GLOB stepped_sources CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/libpool/ring/*.cpp ${PROJECT_SOURCE_DIR}/worker/*.cpp)
 
-# add_stepped(<name> LEVEL <n> SOURCES <source>... [ARGUMENTS <argument>...]): the test with these sources in place of the
-# library's own, which the linker then leaves where they are.
+set(stepped_test ${PROJECT_SOURCE_DIR}/tests/stress/every_instruction.cpp)
+
+# Compiled once for all programs that need the same of it.
+add_library(every_instruction OBJECT ${stepped_test})
+target_link_libraries(every_instruction PRIVATE libpool libpool_warnings)
+target_compile_options(every_instruction PRIVATE -O2)
+
+# add_stepped(<name> LEVEL <n> TEST <source or object> SOURCES <source>... [ARGUMENTS <argument>...] [PARTS <n>]): the
+# test with these sources in place of the library's own, which the linker then leaves where they are; as several
+# tests that each do a part.
 function(add_stepped name)
-  cmake_parse_arguments(PARSE_ARGV 1 stepped "" LEVEL "SOURCES;ARGUMENTS")
+  cmake_parse_arguments(PARSE_ARGV 1 stepped "" "LEVEL;TEST;PARTS" "SOURCES;ARGUMENTS")
   set(program every_instruction_${name})
-  add_executable(${program} ${PROJECT_SOURCE_DIR}/tests/stress/every_instruction.cpp ${stepped_SOURCES})
+  add_executable(${program} ${stepped_TEST} ${stepped_SOURCES})
   target_link_libraries(${program} PRIVATE libpool libpool_warnings)
   target_compile_options(${program} PRIVATE -O${stepped_LEVEL})
   # The dynamic linker's work at a first call would be on one path and not on the next.
   target_link_options(${program} PRIVATE -Wl,-z,now)
-  contained_test(stress_${program} SECONDS 600 COMMAND $<TARGET_FILE:${program}> ${stepped_ARGUMENTS})
-  set_tests_properties(stress_${program} PROPERTIES SKIP_RETURN_CODE 77)
+  if(NOT stepped_PARTS)
+    contained_test(stress_${program} SECONDS 600 COMMAND $<TARGET_FILE:${program}> ${stepped_ARGUMENTS})
+    set_tests_properties(stress_${program} PROPERTIES SKIP_RETURN_CODE 77)
+    return()
+  endif()
+  foreach(part RANGE 1 ${stepped_PARTS})
+    set(test stress_${program}_${part}_of_${stepped_PARTS})
+    contained_test(${test} SECONDS 600 COMMAND $<TARGET_FILE:${program}> --part ${part}/${stepped_PARTS})
+    # Hardly anything but waiting for deaths: the longest tests begin first.
+    set_tests_properties(${test} PROPERTIES SKIP_RETURN_CODE 77 COST 1000)
+  endforeach()
 endfunction()
 
-add_stepped(O2 LEVEL 2 SOURCES ${stepped_sources})
-add_stepped(O0 LEVEL 0 SOURCES ${stepped_sources})
+add_stepped(O2 LEVEL 2 TEST $<TARGET_OBJECTS:every_instruction> SOURCES ${stepped_sources})
+add_stepped(O0 LEVEL 0 TEST ${stepped_test} SOURCES ${stepped_sources} PARTS 3)
 
 # seed_bug(<name> FILE <file> [IN <source>] CHANGES <text> <replacement>...): the test must find the bug of a library whose
 # file has the first text of each pair replaced by the second. A header is changed for the test, and for the one
@@ -41,6 +58,10 @@ function(seed_bug name)
   set(folder ${PROJECT_BINARY_DIR}/seeded_bugs/${name})
   file(CONFIGURE OUTPUT ${folder}/${bug_FILE} CONTENT "${text}" @ONLY)
   set(sources ${folder}/${bug_FILE})
+  set(test $<TARGET_OBJECTS:every_instruction>)
+  if(bug_FILE MATCHES "hpp$")
+    set(test ${stepped_test})
+  endif()
   if(bug_IN)
     set(sources ${folder}/${bug_IN})
     file(CONFIGURE OUTPUT ${sources} CONTENT "#include \"${PROJECT_SOURCE_DIR}/${bug_IN}\"\n" @ONLY)
@@ -56,7 +77,7 @@ function(seed_bug name)
     file(CONFIGURE OUTPUT ${folder}/${audit} CONTENT "${text}" @ONLY)
     list(APPEND sources ${folder}/${audit})
   endif()
-  add_stepped(${name} LEVEL 2 SOURCES ${sources} ARGUMENTS --must-fail)
+  add_stepped(${name} LEVEL 2 TEST ${test} SOURCES ${sources} ARGUMENTS --must-fail)
   target_include_directories(every_instruction_${name} BEFORE PRIVATE ${folder})
 endfunction()
 

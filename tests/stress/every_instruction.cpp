@@ -1,9 +1,10 @@
 /// A worker dies after exactly k instructions, for every k, on every path that it takes: a real
 /// kill in a real pool, and a real recovery.
 ///
-/// `every_instruction [--must-fail] [PATH]`: runs in the parent, which drives the pools. Status 1
-/// if an outcome is wrong or missing; with `--must-fail`, for a library with a bug seeded into it,
-/// status 1 if all are right. Elsewhere than on x86-64 Linux it does nothing.
+/// `every_instruction [--must-fail] [--part I/N] [PATH]`: runs in the parent, which drives the
+/// pools. Status 1 if an outcome is wrong or missing; with `--must-fail`, for a library with a bug
+/// seeded into it, status 1 if all are right. With `--part`, each N-th path only. Elsewhere than on
+/// x86-64 Linux it does nothing.
 ///
 /// Not at every instruction: loops that only read, or only write memory of the worker's own, are
 /// left after a few rounds (a worker's first looks for a chunk, the seeding of `rand`). Nor while
@@ -79,6 +80,8 @@ const Path paths_of_short_lives[] = {
     {"first claim", {Place::prepares, 0}, {Place::decodes, 2}, two_chunks},
 };
 
+constexpr int most_attempts = 4;
+
 struct Tally {
   std::uint64_t deaths = 0;
   std::uint64_t missed = 0;  ///< breakpoints that a run did not come to; it was run again
@@ -134,10 +137,15 @@ class Walk {
     be_patient();
   }
 
+  /// On a crowded machine the parent may come too late for the path, as in `strike`.
   void record() {
-    give_order(Mode::record, 0, 0);
-    (void)path_.call(pool_);
-    (void)await(over);
+    for (int attempt = 0; attempt < most_attempts; ++attempt) {
+      give_order(Mode::record, 0, 0);
+      marks.nap_us = shortest_nap_us << attempt;
+      (void)path_.call(pool_);
+      (void)await(over);
+      if (now(control.through) != 0) break;
+    }
     const std::uint32_t count = now(control.steps);
     if (now(control.armed) != 0 || count == 0) violation("the path never began");
     if (now(control.through) == 0) violation("the path has no end");
@@ -153,7 +161,7 @@ class Walk {
   /// What a run does depends on whether the parent sleeps: one that goes another way than the
   /// recorded one is run again, and gives the parent more time.
   void strike(std::uint64_t target, std::uint32_t visit) {
-    for (int attempt = 0; attempt < 4; ++attempt) {
+    for (int attempt = 0; attempt < most_attempts; ++attempt) {
       give_order(Mode::strike, target, visit);
       marks.nap_us = shortest_nap_us << attempt;
       const Blamed blamed = path_.call(pool_);
@@ -194,10 +202,21 @@ class Walk {
   Tally tally_;
 };
 
-/// Walks the path, unless another one is asked for, and says what came of it.
-Steps walk(const Path& path, ProcessPool& pool, const std::string& only,
-           const Path* earlier = nullptr, const Steps* earlier_steps = nullptr) {
-  if (path.name.find(only) == std::string::npos) return {};
+/// The paths that are asked for.
+struct Choice {
+  std::string name;  ///< in each name
+  unsigned part = 0;
+  unsigned parts = 1;
+  unsigned asked = 0;
+
+  [[nodiscard]] bool wants(const std::string& path) {
+    return path.find(name) != std::string::npos && asked++ % parts == part;
+  }
+};
+
+/// Walks the path, and says what came of it.
+Steps walk(const Path& path, ProcessPool& pool, const Path* earlier = nullptr,
+           const Steps* earlier_steps = nullptr) {
   const auto begin = Clock::now();
   Walk walk(path, pool, earlier, earlier_steps);
   walk.go();
@@ -215,7 +234,7 @@ Steps walk(const Path& path, ProcessPool& pool, const std::string& only,
 }
 
 /// The successor of a worker that has just died dies as well.
-void walk_second_deaths(ProcessPool& pool, const std::string& only) {
+void walk_second_deaths(ProcessPool& pool, Choice& choice) {
   const Path earlier{
       "first of two deaths", {Place::encodes, 1}, {Place::ends, 1}, two_longer_chunks};
   const Path later[] = {
@@ -229,22 +248,26 @@ void walk_second_deaths(ProcessPool& pool, const std::string& only) {
        2},
       {"second: publish", {Place::encodes, 2}, {Place::ends, 2}, two_longer_chunks, 0, 0, 2},
   };
-  const bool wanted = std::ranges::any_of(
-      later, [&](const Path& path) { return path.name.find(only) != std::string::npos; });
-  if (!wanted) return;
-  const Steps steps = walk(earlier, pool, "");
-  for (const Path& path : later) walk(path, pool, only, &earlier, &steps);
+  Steps steps;
+  for (const Path& path : later) {
+    if (!choice.wants(path.name)) continue;
+    if (steps.empty()) steps = walk(earlier, pool);
+    walk(path, pool, &earlier, &steps);
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string only;
+  Choice choice;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--must-fail") == 0) {
       must_fail = true;
+    } else if (std::strcmp(argv[i], "--part") == 0 && i + 1 < argc) {
+      if (std::sscanf(argv[++i], "%u/%u", &choice.part, &choice.parts) != 2) return 2;
+      choice.part %= choice.parts;
     } else {
-      only = argv[i];
+      choice.name = argv[i];
     }
   }
   std::signal(SIGALRM, on_alarm);
@@ -262,12 +285,16 @@ int main(int argc, char** argv) {
     ProcessPool pool(1, options);
     be_patient();
     settle(pool);
-    for (const Path& path : paths_of_lasting_workers(marks.yields)) walk(path, pool, only);
-    walk_second_deaths(pool, only);
+    for (const Path& path : paths_of_lasting_workers(marks.yields)) {
+      if (choice.wants(path.name)) walk(path, pool);
+    }
+    walk_second_deaths(pool, choice);
   }
   options.max_tasks_per_child = 2;
   ProcessPool pool(1, options);
-  for (const Path& path : paths_of_short_lives) walk(path, pool, only);
+  for (const Path& path : paths_of_short_lives) {
+    if (choice.wants(path.name)) walk(path, pool);
+  }
   ::alarm(0);
   return must_fail ? 1 : 0;
 }
