@@ -1,5 +1,5 @@
 # The fuzz targets: each source in tests/fuzz becomes a program fuzz_<name>, which `dev fuzz` runs. The preset
-# `fuzz` compiles the library with what libFuzzer needs to see of it.
+# `asan` compiles the library with what libFuzzer needs to see of it.
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/*.cpp)
 add_custom_target(fuzzers)
 foreach(source IN LISTS fuzz_sources)

@@ -3,7 +3,7 @@ add_executable(storm
   ${PROJECT_SOURCE_DIR}/tests/stress/storm.cpp ${PROJECT_SOURCE_DIR}/tests/support/footprint.cpp)
 target_link_libraries(storm PRIVATE libpool libpool_warnings)
 target_compile_options(storm PRIVATE ${LIBPOOL_TEST_FLAGS})
-contained_test(stress_storm SECONDS 300 COMMAND $<TARGET_FILE:storm> 20)
+contained_test(stress_storm SECONDS 300 COMMAND $<TARGET_FILE:storm> 60)
 
 # A shared library hides what this test replaces.
 if(NOT BUILD_SHARED_LIBS)
