@@ -10,6 +10,8 @@ list(FILTER support_sources EXCLUDE REGEX "/(contain|system_faults)\\.cpp$")
 add_library(test_support OBJECT ${support_sources})
 target_link_libraries(test_support PUBLIC libpool doctest::doctest PRIVATE libpool_warnings)
 target_compile_options(test_support PRIVATE ${LIBPOOL_TEST_FLAGS})
+# The expressions under CHECK_THROWS may be [[nodiscard]].
+target_compile_definitions(test_support PUBLIC DOCTEST_CONFIG_VOID_CAST_EXPRESSIONS)
 # Nearly every test includes these, and reading them takes longer than reading the test.
 target_precompile_headers(test_support PRIVATE <doctest/doctest.h> <libpool/libpool.hpp>)
 # It configures doctest before it includes it.

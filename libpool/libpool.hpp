@@ -4,6 +4,7 @@
 #pragma once
 
 #include <libpool/async_result.hpp>
+#include <libpool/buffer.hpp>
 #include <libpool/errors.hpp>
 #include <libpool/options.hpp>
 #include <libpool/outcome.hpp>

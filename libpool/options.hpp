@@ -59,6 +59,11 @@ struct PoolOptions {
   /// never pauses.
   std::size_t max_payload_in_flight = std::size_t{256} << 20;
 
+  /// Bytes of memory that large results were received in and that the pool keeps for the next ones,
+  /// because fresh memory costs several times what the copy into it does. 128 MiB, as
+  /// `task_memory`.
+  std::size_t result_memory = std::size_t{128} << 20;
+
   /// Chunks of one job that may be in the pool, or finished and not yet taken by the caller. It
   /// bounds the look-ahead of lazy inputs. Unset: as many as `task_slots`, fewer of chunks that are
   /// large (8192 items in all, but four chunks a worker).

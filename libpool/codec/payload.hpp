@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <stdexcept>
 
@@ -97,6 +98,20 @@ class LIBPOOL_EXPORT PayloadUnderrun : public std::runtime_error {
   PayloadUnderrun() : std::runtime_error("the payload ends before the value does") {}
 };
 
+/// Memory of a payload that a decoded value can keep, and so need not copy.
+class PayloadHolder {
+ public:
+  PayloadHolder() = default;
+  PayloadHolder(const PayloadHolder&) = delete;
+  PayloadHolder& operator=(const PayloadHolder&) = delete;
+
+  /// The payload's bytes stay where they are while this lives. Throws `std::bad_alloc`.
+  [[nodiscard]] virtual std::shared_ptr<const void> hold() = 0;
+
+ protected:
+  ~PayloadHolder() = default;
+};
+
 /// A bounded view of encoded bytes. Every byte is read at most once, so that a value checked is the
 /// value used, even in memory that another process can change. Not thread-safe.
 class PayloadReader {
@@ -104,11 +119,13 @@ class PayloadReader {
   PayloadReader() = default;
 
   /// Reads `bytes`; alignment counts from `origin`, the start of the payload that they are part of.
-  explicit PayloadReader(std::span<const std::byte> bytes,
-                         const std::byte* origin = nullptr) noexcept
+  /// With a holder, values may keep the memory, which nobody else writes.
+  explicit PayloadReader(std::span<const std::byte> bytes, const std::byte* origin = nullptr,
+                         PayloadHolder* holder = nullptr) noexcept
       : origin_(origin != nullptr ? origin : bytes.data()),
         cursor_(bytes.data()),
-        end_(bytes.data() + bytes.size()) {}
+        end_(bytes.data() + bytes.size()),
+        holder_(holder) {}
 
   /// Copies the next `bytes` bytes out. Throws `PayloadUnderrun`.
   void read(void* out, std::size_t bytes) {
@@ -133,11 +150,14 @@ class PayloadReader {
     return static_cast<std::size_t>(end_ - cursor_);
   }
   [[nodiscard]] const std::byte* origin() const noexcept { return origin_; }
+  /// Null where nothing can be kept.
+  [[nodiscard]] PayloadHolder* holder() const noexcept { return holder_; }
 
  private:
   const std::byte* origin_ = nullptr;
   const std::byte* cursor_ = nullptr;
   const std::byte* end_ = nullptr;
+  PayloadHolder* holder_ = nullptr;
 };
 
 }  // namespace libpool::codec

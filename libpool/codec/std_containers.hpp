@@ -25,7 +25,9 @@
 #include <utility>
 #include <vector>
 
+#include <libpool/buffer.hpp>
 #include <libpool/codec/values.hpp>
+#include <libpool/detail/fresh_memory.hpp>
 
 namespace libpool::codec {
 
@@ -57,6 +59,8 @@ void load_block(Decoder& decoder, Container& container, std::size_t count) {
   const std::byte* block = decoder.in.take(count * sizeof(T)).data();
   if (reinterpret_cast<std::uintptr_t>(block) % alignof(T) == 0) {
     const T* const elements = reinterpret_cast<const T*>(block);
+    container.reserve(count);
+    detail::populate(container.data(), count * sizeof(T));
     container.assign(elements, elements + count);
   } else {
     container.resize(count);
@@ -141,6 +145,30 @@ struct Adapter<std::vector<T, Allocator>> {
       vector.reserve(count);  // now elements keep their addresses
       for (std::size_t i = 0; i < count; ++i) append_one(decoder, vector);
     }
+  }
+};
+
+/// As a vector. A large one stays in the memory of its payload, if that can be kept.
+template <Bits T>
+struct Adapter<Buffer<T>> {
+  using Parts = Types<T>;
+  static constexpr std::size_t least_bytes = count_bytes;
+
+  static void save(Encoder& encoder, const Buffer<T>& buffer) {
+    save_block(encoder, buffer.data(), buffer.size());
+  }
+  static void load_into(Decoder& decoder, Buffer<T>& buffer) {
+    const std::size_t count = open_block<T>(decoder);
+    PayloadHolder* const holder = decoder.in.holder();
+    if (holder == nullptr || alignof(T) > 16) {
+      std::vector<T> elements;
+      load_block(decoder, elements, count);
+      buffer = Buffer<T>(std::move(elements));
+      return;
+    }
+    const std::byte* block = decoder.in.take(count * sizeof(T)).data();
+    check_bits<T>(block, count * sizeof(T));
+    buffer = Buffer<T>(holder->hold(), {reinterpret_cast<const T*>(block), count});
   }
 };
 

@@ -1,6 +1,8 @@
 /// ⑨ The collector. Runs in the parent under the core's mutex; see the header.
 #include <libpool/collect/collector.hpp>
 
+#include <algorithm>
+
 #include <libpool/errors.hpp>
 
 namespace libpool::collect {
@@ -8,6 +10,16 @@ namespace libpool::collect {
 using ring::RecordHeader;
 using ring::RecordKind;
 using ring::ResultReader;
+
+namespace {
+
+/// Bytes that the worker expects to send beyond this fragment: nothing depends on its being true.
+std::size_t expected_beyond(const RecordHeader& header) noexcept {
+  constexpr std::size_t believed = std::size_t{64} << 20;
+  return std::min<std::size_t>(header.items, believed);
+}
+
+}  // namespace
 
 // Modelled in tests/model/pool.pml as drain.
 Collector::Drained Collector::drain(const Producer& producer, ResultReader& reader,
@@ -125,8 +137,10 @@ Collector::Verdict Collector::accept_part(const Producer& producer, const Record
     if (chunk.oversized) {
       chunk.partial = {};
     } else {
-      if (chunk.partial.empty()) chunk.partial = deliveries.spare_buffer();
-      chunk.partial.insert(chunk.partial.end(), payload.begin(), payload.end());
+      if (chunk.partial.empty()) {
+        chunk.partial = deliveries.memory().take(payload.size() + expected_beyond(header));
+      }
+      ResultMemory::append(chunk.partial, payload);
     }
     return Verdict::good;
   }
@@ -152,7 +166,7 @@ void Collector::settle(const Producer& producer, const RecordHeader& header, sub
   } else if (chunk.partial.empty()) {
     deliveries.add(chunk.job, index, kind, payload, producer.pid);
   } else {
-    chunk.partial.insert(chunk.partial.end(), payload.begin(), payload.end());
+    ResultMemory::append(chunk.partial, payload);
     deliveries.add(chunk.job, index, kind, std::move(chunk.partial), producer.pid);
   }
   chunk.partial = {};

@@ -9,12 +9,27 @@ namespace libpool::collect {
 
 namespace {
 
-constexpr std::size_t most_spare = 4;
-constexpr std::size_t largest_spare = std::size_t{32} << 20;  ///< bytes
+/// The bytes of one result, which its value may keep.
+class Held final : public codec::PayloadHolder {
+ public:
+  Held(ResultMemory& memory, ResultMemory::Bytes& bytes) noexcept
+      : memory_(memory), bytes_(bytes) {}
+  ~Held() {
+    if (lent_ == nullptr) memory_.give(std::move(bytes_));
+  }
+
+  std::shared_ptr<const void> hold() override {
+    if (lent_ == nullptr) lent_ = memory_.lend(std::move(bytes_));
+    return lent_;
+  }
+
+ private:
+  ResultMemory& memory_;
+  ResultMemory::Bytes& bytes_;
+  std::shared_ptr<const void> lent_;
+};
 
 }  // namespace
-
-Deliveries::Deliveries() { spare_.reserve(most_spare); }
 
 std::uint64_t& Deliveries::count_of(Kind kind) noexcept {
   switch (kind) {
@@ -81,21 +96,6 @@ void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index,
   push(job, {index, exceptions_.size() - 1, 0, 0, 0, kind, false});
 }
 
-/// A buffer that has been delivered serves the next large result: fresh memory costs several times
-/// what the copy into it does. Few are kept, and none that is very large.
-void Deliveries::put_aside(std::vector<std::byte> buffer) noexcept {
-  if (spare_.size() == most_spare || buffer.capacity() > largest_spare) return;
-  buffer.clear();
-  spare_.push_back(std::move(buffer));
-}
-
-std::vector<std::byte> Deliveries::spare_buffer() noexcept {
-  if (spare_.empty()) return {};
-  auto buffer = std::move(spare_.back());
-  spare_.pop_back();
-  return buffer;
-}
-
 void Deliveries::deliver() noexcept {
   for (const Item& item : items_) deliver(item);
   for (const Share& share : jobs_) {
@@ -109,16 +109,24 @@ void Deliveries::deliver(const Item& item) noexcept {
     job.batch->fail(item.index, exceptions_[item.place]);
     return;
   }
-  const std::byte* from = item.buffered ? buffers_[item.place].data() : bytes_.data() + item.place;
-  const codec::PayloadReader reader({from, item.size});
+  if (item.buffered) {
+    auto& bytes = buffers_[item.place];
+    Held held(*memory_, bytes);
+    decode(item, codec::PayloadReader(bytes, nullptr, &held));
+  } else {
+    decode(item, codec::PayloadReader({bytes_.data() + item.place, item.size}));
+  }
+}
+
+void Deliveries::decode(const Item& item, codec::PayloadReader bytes) noexcept {
+  submit::Job& job = *jobs_[item.job].job;
   if (item.kind == Kind::error) {
-    job.batch->fail(item.index, codec::decode_exception(reader, item.pid, item.index));
+    job.batch->fail(item.index, codec::decode_exception(bytes, item.pid, item.index));
   } else if (item.kind == Kind::run) {
-    undecoded_ += job.codec->decode_run(item.index, reader);
-  } else if (!job.codec->decode(item.index, reader)) {
+    undecoded_ += job.codec->decode_run(item.index, bytes);
+  } else if (!job.codec->decode(item.index, bytes)) {
     ++undecoded_;
   }
-  if (item.buffered) put_aside(std::exchange(buffers_[item.place], {}));
 }
 
 void Deliveries::count(Tally& tally) const noexcept {

@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include <libpool/collect/result_memory.hpp>
 #include <libpool/submit/job.hpp>
 
 namespace libpool::collect {
@@ -38,7 +39,7 @@ class Deliveries {
     timed_out,  ///< the same, for a deadline
   };
 
-  Deliveries();
+  explicit Deliveries(std::shared_ptr<ResultMemory> memory) noexcept : memory_(std::move(memory)) {}
 
   /// Copies the bytes, which another process can still change, before anybody looks at them.
   void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
@@ -52,8 +53,8 @@ class Deliveries {
   void add_run(const std::shared_ptr<submit::Job>& job, std::size_t index, std::size_t items,
                std::span<const std::byte> bytes, pid_t pid);
 
-  /// An empty buffer for the fragments of a result; with luck one whose memory was used before.
-  [[nodiscard]] std::vector<std::byte> spare_buffer() noexcept;
+  /// Where the fragments of results lie until they are added.
+  [[nodiscard]] ResultMemory& memory() const noexcept { return *memory_; }
 
   [[nodiscard]] bool empty() const noexcept { return jobs_.empty(); }
 
@@ -86,17 +87,17 @@ class Deliveries {
   };
 
   [[nodiscard]] Share& share_of(const std::shared_ptr<submit::Job>& job);
-  void put_aside(std::vector<std::byte> buffer) noexcept;
   void push(const std::shared_ptr<submit::Job>& job, Item item, std::size_t items = 1);
   [[nodiscard]] std::size_t keep(std::span<const std::byte> bytes);
   void deliver(const Item& item) noexcept;
+  void decode(const Item& item, codec::PayloadReader bytes) noexcept;
   [[nodiscard]] std::uint64_t& count_of(Kind kind) noexcept;
 
+  const std::shared_ptr<ResultMemory> memory_;
   std::vector<Item> items_;
   std::vector<Share> jobs_;
   std::vector<std::byte> bytes_;
   std::vector<std::vector<std::byte>> buffers_;
-  std::vector<std::vector<std::byte>> spare_;  ///< delivered and empty
   std::vector<std::exception_ptr> exceptions_;
   Tally tally_;                ///< by kind
   std::size_t undecoded_ = 0;  ///< results that could not be decoded

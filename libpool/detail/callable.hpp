@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include <libpool/buffer.hpp>
+
 namespace libpool::detail {
 
 template <class F, class... Bound>
@@ -104,6 +106,14 @@ struct Owner<std::span<const T>> {
   using type = std::vector<T>;
 };
 
+/// The owner that travels for a parameter when the argument is an `Arg`: a buffer is one already.
+template <class Parameter, class Arg>
+struct OwnerFor : Owner<Parameter> {};
+template <class T>
+struct OwnerFor<std::span<const T>, Buffer<T>> {
+  using type = Buffer<T>;
+};
+
 /// An argument of an unknown parameter: decayed, and text as a string that owns its characters.
 template <class T>
 struct OwnedText : std::conditional<true, T, void> {};
@@ -138,7 +148,7 @@ template <class... P, std::size_t I, class Arg>
   requires(I < sizeof...(P))
 struct Passed<std::tuple<P...>, I, Arg> {
   using Parameter = std::decay_t<std::tuple_element_t<I, std::tuple<P...>>>;
-  using Value = typename Owner<Parameter>::type;
+  using Value = typename OwnerFor<Parameter, std::decay_t<Arg>>::type;
   // A derived object must not be sliced to a parameter `const Base&`: it travels as what it is.
   static constexpr bool converts =
       !(std::is_base_of_v<Value, std::decay_t<Arg>> && !std::same_as<Value, std::decay_t<Arg>>) &&

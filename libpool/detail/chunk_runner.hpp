@@ -41,6 +41,11 @@ template <class T>
 struct ViewOf<std::vector<T>, std::span<const T>> {
   using type = std::span<const T>;
 };
+template <class T>
+  requires codec::PayloadView<std::span<const T>>
+struct ViewOf<Buffer<T>, std::span<const T>> {
+  using type = std::span<const T>;
+};
 template <class Char>
 struct ViewOf<std::basic_string<Char>, std::basic_string_view<Char>> {
   using type = std::basic_string_view<Char>;

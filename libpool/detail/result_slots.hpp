@@ -19,6 +19,7 @@
 #include <vector>
 
 #include <libpool/codec/values.hpp>
+#include <libpool/detail/fresh_memory.hpp>
 
 namespace libpool::detail {
 
@@ -35,8 +36,11 @@ class ResultSlots {
  public:
   /// `expected` results, or so somebody claims. Throws `std::bad_alloc`.
   explicit ResultSlots(std::size_t expected)
-      : first_size_(expected <= largest_first_segment / sizeof(Slot) ? expected : 0),
-        first_(first_size_) {}
+      : first_size_(expected <= largest_first_segment / sizeof(Slot) ? expected : 0) {
+    first_.reserve(first_size_);
+    populate(first_.data(), first_size_ * sizeof(Slot));
+    first_.resize(first_size_);
+  }
 
   /// Makes places for indices below `count`. For the feeding thread; throws `std::bad_alloc`.
   void make_room(std::size_t count) {

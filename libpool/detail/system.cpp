@@ -15,6 +15,8 @@
 
 #include <system_error>
 
+#include <libpool/detail/fresh_memory.hpp>
+
 namespace libpool::detail {
 namespace {
 
@@ -113,6 +115,19 @@ constinit SystemCalls system_calls{
     .pthread_sigmask = &real_pthread_sigmask,
     .sigtimedwait = &::sigtimedwait,
 };
+
+void populate(void* memory, std::size_t bytes) noexcept {
+  constexpr std::size_t worthwhile = std::size_t{64} << 10;
+  if (bytes < worthwhile) return;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  // The pages at the ends may be others' as well, who have touched them.
+  const std::uintptr_t begin = (address + page - 1) / page * page;
+  const std::uintptr_t end = (address + bytes) / page * page;
+  const int before = errno;
+  (void)system_calls.madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);
+  errno = before;
+}
 
 void throw_system_error(const char* call, int error) {
   throw std::system_error(error, std::generic_category(), call);

@@ -58,6 +58,7 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
       max_in_flight_(options.max_payload_in_flight),
       segments_(pool),
       memory_(segments_.arena_base(), segments_.arena()),
+      result_memory_(std::make_shared<collect::ResultMemory>(options.result_memory)),
       kicks_(detail::create_descriptor(
           "eventfd", [] { return system_calls.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); })),
       dispatcher_(segments_.publisher(), memory_),
@@ -65,6 +66,7 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
       supervisor_(supervise::ForkServer::start(pool, segments_.descriptors(), options.initializer),
                   segments_.readers(), segments_.stops(), dispatcher_, collector_,
                   restart_policy(options, pool.workers)),
+      deliveries_(result_memory_),
       helpers_(options.helper_threads) {
   modules_ = &supervisor_.server().modules();
   Lock lock(mutex_);

@@ -97,6 +97,7 @@ class Engine final : public detail::ProcessCore {
   const codec::ModuleMap* modules_ = nullptr;
   Segments segments_;
   submit::PayloadMemory memory_;
+  const std::shared_ptr<collect::ResultMemory> result_memory_;
   detail::FileDescriptor kicks_;  ///< eventfd that ends the driver's sleep
 
   std::mutex mutex_;

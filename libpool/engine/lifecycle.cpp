@@ -116,7 +116,7 @@ bool Engine::cancel(Batch& batch) {
   job->abandoned = true;
   dispatcher_.drop(*job);
   // Stopping drains rings, which may hold outcomes of other jobs.
-  collect::Deliveries drained;
+  collect::Deliveries drained(result_memory_);
   supervisor_.stop(*job, drained);
   publish_and_wake();
   drained.count(tally_);
@@ -246,6 +246,7 @@ void Engine::release_all() {
   const Jobs jobs = all_jobs();
   const Jobs starved = std::exchange(starved_, {});
   jobs_.clear();
+  result_memory_->close();
   lock.unlock();  // before the destructors of what was taken, which are the user's
 }
 

@@ -47,9 +47,11 @@ void ResultWriter::publish() noexcept {
   doorbell_.ring();
 }
 
-void ResultWriter::make_room(std::size_t) {
+void ResultWriter::make_room(std::size_t wanted) {
   flushed_ += static_cast<std::size_t>(cursor_ - begin_);
+  header_.items = static_cast<std::uint32_t>(std::min<std::size_t>(wanted, UINT32_MAX));
   close_fragment(false);
+  header_.items = 0;
   open_fragment();
 }
 

@@ -43,7 +43,9 @@ struct RecordHeader {
   std::uint32_t item;  ///< of a run: the first
   // Of an open run not yet written.
   std::uint32_t bytes;  ///< of payload that follow
-  std::uint32_t items;  ///< of a run: how many results it holds; else zero
+  /// Of a run: how many results it holds. Of a fragment that is not the last: bytes that are known
+  /// to follow, a hint. Else zero.
+  std::uint32_t items;
 };
 inline constexpr std::size_t record_alignment = 32;
 static_assert(sizeof(RecordHeader) == record_alignment);

@@ -12,6 +12,13 @@ Numbers increment_all(Numbers buffer) {
   return buffer;
 }
 
+/// In through a view, out as what the caller receives.
+libpool::Buffer<std::int64_t> increment_view(std::span<const std::int64_t> buffer) {
+  Numbers result(buffer.begin(), buffer.end());
+  for (std::int64_t& each : result) each = increment(each);
+  return result;
+}
+
 /// By value, const reference and view the same sum: what differs is who copies.
 std::int64_t sum_of(const Numbers& buffer) {
   return std::accumulate(buffer.begin(), buffer.end(), std::int64_t{0});
@@ -35,6 +42,13 @@ void payloads(const Arguments& arguments, Report& report) {
   for (const Numbers& each : output) check(incremented(each), "in and out");
   report.add("in_out_gib_per_s", gibibytes / both_ways);
   output = std::vector<Numbers>();
+
+  std::vector<libpool::Buffer<std::int64_t>> views;
+  const double by_view = median_seconds(
+      arguments.budget(), [&] { views = pool.map(increment_view, input); }, [&] { views.clear(); });
+  for (const auto& each : views) check(incremented(Numbers(each.begin(), each.end())), "views");
+  report.add("in_out_view_gib_per_s", gibibytes / by_view);
+  views.clear();
 
   const auto one_way = [&](auto f) {
     Numbers sums;

@@ -4,8 +4,6 @@
 /// Runs in the test; the tasks run in workers of both pools. Nothing here outlives a test.
 #pragma once
 
-// The expressions under CHECK_THROWS may be [[nodiscard]].
-#define DOCTEST_CONFIG_VOID_CAST_EXPRESSIONS
 #include <doctest/doctest.h>
 
 #include <atomic>

@@ -4,8 +4,6 @@
 /// only.
 #pragma once
 
-// The expressions under CHECK_THROWS may be [[nodiscard]].
-#define DOCTEST_CONFIG_VOID_CAST_EXPRESSIONS
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -224,7 +224,7 @@ class TestCore {
   std::vector<std::unique_ptr<ring::ResultWriter>> writers;
   submit::Dispatcher dispatcher;
   collect::Collector collector;
-  collect::Deliveries deliveries;
+  collect::Deliveries deliveries{std::make_shared<collect::ResultMemory>(std::size_t{1} << 20)};
 };
 
 }  // namespace libpool::testing

@@ -36,10 +36,14 @@ class AligningCodec final : public detail::ChunkCodec {
   }
 };
 
+std::shared_ptr<collect::ResultMemory> result_memory() {
+  return std::make_shared<collect::ResultMemory>(std::size_t{1} << 20);
+}
+
 }  // namespace
 
 TEST_CASE("bytes count as they were when they were added") {
-  Deliveries deliveries;
+  Deliveries deliveries(result_memory());
   const TestJob test;
   auto bytes = bytes_of("truth");
   deliveries.add(test.job, 5, Kind::value, std::span<const std::byte>(bytes), 1);
@@ -51,7 +55,7 @@ TEST_CASE("bytes count as they were when they were added") {
 
 TEST_CASE(
     "outcomes of all kinds are delivered in the order of their addition and counted by kind") {
-  Deliveries deliveries;
+  Deliveries deliveries(result_memory());
   const TestJob test;
   const auto value = bytes_of("v");
   deliveries.add(test.job, 4, Kind::value, std::span<const std::byte>(value), 1);
@@ -80,7 +84,7 @@ TEST_CASE(
 }
 
 TEST_CASE("each job gets its own outcomes and its share of the account, however they are mixed") {
-  Deliveries deliveries;
+  Deliveries deliveries(result_memory());
   const TestJob first;
   const TestJob second;
   for (std::size_t index = 0; index < 100; ++index) {
@@ -100,7 +104,7 @@ TEST_CASE("each job gets its own outcomes and its share of the account, however 
 }
 
 TEST_CASE("accounting empties everything and hands out the references to the jobs") {
-  Deliveries deliveries;
+  Deliveries deliveries(result_memory());
   std::weak_ptr<submit::Job> job;
   {
     TestJob test;
@@ -122,7 +126,7 @@ TEST_CASE("accounting empties everything and hands out the references to the job
 }
 
 TEST_CASE("results start at multiples of 16 wherever they come from") {
-  Deliveries deliveries;
+  Deliveries deliveries(result_memory());
   auto job = std::make_shared<submit::Job>();
   job->codec = std::make_unique<AligningCodec>();
   for (std::size_t size = 0; size < 100; ++size) {
