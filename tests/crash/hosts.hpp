@@ -10,18 +10,13 @@
 #include <vector>
 
 #include "matrix.hpp"
+#include "tasks.hpp"
 
 namespace crash {
 
 /// What a host's exit status says.
 enum HostVerdict { all_right = 0, wrong = 41, not_permitted = 42 };
 
-inline std::vector<int> numbers(int n) {
-  std::vector<int> values;
-  for (int i = 0; i < n; ++i) values.push_back(i);
-  return values;
-}
-inline int twice(int item) { return 2 * item; }
 inline std::vector<char> copy_of(std::vector<char> bytes) { return bytes; }
 
 /// Whether `call` throws an `Error`.
@@ -59,12 +54,6 @@ inline bool serves(libpool::ProcessPool& pool) {
                numbers(1), {.timeout = std::chrono::milliseconds{2}});
          }) &&
          pool.apply(copy_of, large) == large && right();
-}
-
-inline libpool::PoolOptions small_options() {
-  return {.task_memory = std::size_t{256} << 10,
-          .result_ring = 4096,
-          .restart_backoff = std::chrono::milliseconds{1}};
 }
 
 /// A pool from its construction to its end, both ways.

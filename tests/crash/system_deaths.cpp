@@ -10,22 +10,15 @@
 #include <tests/support/system_faults.hpp>
 #include "matrix.hpp"
 #include "subreaper.hpp"
+#include "tasks.hpp"
 
 namespace {
 
+using namespace crash;
 using libpool::ProcessPool;
 using namespace std::chrono_literals;
 namespace faults = libpool::testing::faults;
 
-std::vector<int> numbers(int n) {
-  std::vector<int> values;
-  for (int i = 0; i < n; ++i) values.push_back(i);
-  return values;
-}
-int twice(int item) { return 2 * item; }
-int sleep_for_ever(int) {
-  for (;;) ::pause();
-}
 std::size_t size_of(const std::vector<char>& bytes) { return bytes.size(); }
 
 /// Calls of a pool, each of which is answered: by a value, or by an exception of the contract.
@@ -52,13 +45,6 @@ bool use(ProcessPool& pool) {
   return basic && answered([&] { pool.apply([]() -> int { ::_exit(3); }); }) &&
          answered([&] { pool.apply_async(sleep_for_ever, 1).cancel(); }) &&
          answered([&] { static_cast<void>(pool.map_async(twice, numbers(9)).get()); });
-}
-
-libpool::PoolOptions small_options() {
-  return {.task_slots = 8,
-          .task_memory = std::size_t{256} << 10,
-          .result_ring = 4096,
-          .restart_backoff = 1ms};
 }
 
 bool closed_life() {

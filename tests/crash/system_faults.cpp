@@ -4,41 +4,25 @@
 /// Each life runs in a child of the test, so that a hang or an abort is a finding like others. A
 /// fault may cost the call that it hits, or the pool; it may not cost a wrong value, a process, a
 /// descriptor, or the end of a wait.
-#include <sys/prctl.h>
+#include <doctest/doctest.h>
 
-#include <set>
-#include <system_error>
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <optional>
+#include <string_view>
+#include <vector>
 
-#include <tests/support/footprint.hpp>
 #include <tests/support/system_faults.hpp>
-#include "matrix.hpp"
+#include "lives.hpp"
 
 namespace {
 
-using libpool::PoolError;
+using namespace crash;
 using libpool::ProcessPool;
 using namespace std::chrono_literals;
 namespace faults = libpool::testing::faults;
 
-/// What a life says of itself by its exit status.
-enum Verdict { fine, wrong_value, leak, processes_left, foreign_exception, no_recovery };
-
-constexpr std::array verdicts{"fine",
-                              "a wrong value",
-                              "a leak",
-                              "processes left behind",
-                              "an exception that the contract does not know",
-                              "no recovery"};
-
-std::vector<int> numbers(int n) {
-  std::vector<int> values;
-  for (int i = 0; i < n; ++i) values.push_back(i);
-  return values;
-}
-int twice(int item) { return 2 * item; }
-int sleep_for_ever(int) {
-  for (;;) ::pause();
-}
 std::vector<char> reversed(std::vector<char> bytes) {
   std::reverse(bytes.begin(), bytes.end());
   return bytes;
@@ -47,50 +31,6 @@ std::vector<char> letters(std::size_t bytes) {
   std::vector<char> text(bytes);
   for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>('a' + i % 26);
   return text;
-}
-
-/// What one life has seen so far.
-class Life {
- public:
-  /// Runs one call. True if it returned; what it may throw is an answer, too.
-  template <class Call>
-  bool step(Call call) {
-    try {
-      call();
-      return true;
-    } catch (const libpool::PoolBroken&) {
-      broken_ = true;
-    } catch (const PoolError&) {
-    } catch (const std::system_error&) {
-    } catch (const std::bad_alloc&) {
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "unexpected: %s\n", error.what());
-      verdict_ = foreign_exception;
-    }
-    return false;
-  }
-  void expect(bool right) {
-    if (!right) verdict_ = wrong_value;
-  }
-  /// One fault costs one call: of two calls, one succeeds, or the pool is broken.
-  template <class Call>
-  void recover(Call call) {
-    const bool once = step(call);
-    if (!step(call) && !once && !broken_) verdict_ = no_recovery;
-  }
-  [[nodiscard]] Verdict verdict() const { return verdict_; }
-  [[nodiscard]] bool broken() const { return broken_; }
-
- private:
-  Verdict verdict_ = fine;
-  bool broken_ = false;
-};
-
-libpool::PoolOptions small_options() {
-  return {.task_slots = 8,
-          .task_memory = std::size_t{256} << 10,
-          .result_ring = 4096,
-          .restart_backoff = 1ms};
 }
 
 void check_payloads(ProcessPool& pool, Life& life) {
@@ -145,8 +85,7 @@ void short_life(Life& life) {
 }
 
 /// In a child of the test: one life under one fault.
-int live(void (*body)(Life&), const faults::Plan& plan) {
-  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+Verdict live(void (*body)(Life&), const faults::Plan& plan) {
   const auto before = libpool::testing::Footprint::now();
   Life life;
   faults::arm(plan);
@@ -155,30 +94,13 @@ int live(void (*body)(Life&), const faults::Plan& plan) {
   if (life.verdict() == no_recovery && plan.action == faults::Action::keep_failing) return fine;
   if (life.verdict() != fine) return life.verdict();
   if (body == short_life) return fine;  // the root stays
-  // Where the fork server had to be killed, nobody has reaped its workers.
-  static_cast<void>(oracle::eventually([] {
-    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
-    }
-    return ::waitpid(-1, nullptr, WNOHANG) < 0;
-  }));
-  const std::string growth = libpool::testing::settled_growth(before);
-  if (growth.empty()) return fine;
-  std::fprintf(stderr, "left behind: %s\n", growth.c_str());
-  return growth.find("child") != std::string::npos ? processes_left : leak;
+  return left_behind(before);
 }
 
 /// True if the fault was early enough to happen.
 bool check_life(void (*body)(Life&), const faults::Plan& plan) {
-  constexpr unsigned limit_seconds = oracle::sanitized ? 100 : 20;
-  const int status = oracle::status_of_child([&] { return live(body, plan); }, limit_seconds);
-  std::string seen = "killed by signal " + std::to_string(WTERMSIG(status));
-  if (WIFEXITED(status)) {
-    const auto verdict = static_cast<std::size_t>(WEXITSTATUS(status));
-    seen = verdict < verdicts.size() ? verdicts[verdict] : "exit " + std::to_string(verdict);
-  } else if (WTERMSIG(status) == SIGALRM) {
-    seen = "a hang";
-  }
-  if (status != 0) {
+  const std::string seen = seen_in_child([&] { return live(body, plan); });
+  if (!seen.empty()) {
     faults::disarm();
     FAIL_CHECK(faults::describe(plan) << ": " << seen);
   }
