@@ -35,6 +35,9 @@ enum class Feeding : std::uint8_t {
               ///< block
 };
 
+/// What ends all jobs of a pool, in the order in which one overrules another.
+enum class PoolEnd : std::uint8_t { none, broken, terminated };
+
 /// The untyped half of a batch; the typed stores derive from it and keep the outcomes.
 ///
 /// Life: running -> (all items settled, or abandoned) -> concluding (callback) -> done.

@@ -107,7 +107,7 @@ memory::Arena Segments::arena() {
             try {
               tasks_.reserve(task_layout_.arena_offset() + offset, bytes);
               return true;
-            } catch (const std::system_error&) {
+            } catch (const std::exception&) {
               return false;  // payloads wait on the heap instead
             }
           }};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <new>
 
 namespace libpool::memory {
 
@@ -15,7 +16,7 @@ Arena::Arena(std::size_t capacity, std::size_t committed,
       free_(order_of(capacity) + 1) {
   assert(std::has_single_bit(capacity) && capacity >= smallest_block);
   assert(std::has_single_bit(committed_) && committed_ >= smallest_block);
-  reserve_books();
+  reserve_books(committed_);
   insert(0, order_of(committed_));
 }
 
@@ -73,21 +74,26 @@ void Arena::free(Block block) {
   insert(offset, order);
 }
 
-bool Arena::grow() {
-  if (committed_ == capacity_ || !commit_(committed_, committed_)) return false;
+bool Arena::grow() noexcept {
+  if (committed_ == capacity_) return false;
+  try {
+    reserve_books(2 * committed_);
+    if (!commit_(committed_, committed_)) return false;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
   const Block upper{committed_, committed_};
   committed_ *= 2;
-  reserve_books();
   used_ += upper.size;
   free(upper);
   return true;
 }
 
-/// So that `free`, which must not throw, never allocates.
-void Arena::reserve_books() {
-  starts_.resize(committed_ / smallest_block);
-  for (std::size_t order = 0; bytes_of(order) <= committed_; ++order) {
-    free_[order].reserve(committed_ / bytes_of(order));
+/// So that `free`, which must not throw, never allocates while no more than this is committed.
+void Arena::reserve_books(std::size_t committed) {
+  starts_.resize(committed / smallest_block);
+  for (std::size_t order = 0; bytes_of(order) <= committed; ++order) {
+    free_[order].reserve(committed / bytes_of(order));
   }
 }
 

@@ -53,8 +53,8 @@ class Arena {
   [[nodiscard]] static std::size_t bytes_of(std::size_t order) noexcept {
     return smallest_block << order;
   }
-  bool grow();
-  void reserve_books();
+  bool grow() noexcept;
+  void reserve_books(std::size_t committed);
   void insert(std::size_t offset, std::size_t order);
   void remove(std::size_t offset, std::size_t order);
 

@@ -8,28 +8,28 @@ namespace libpool::submit {
 
 using ring::Claim;
 
-void Dispatcher::enqueue(std::unique_ptr<Chunk> chunk) {
+void Dispatcher::enqueue(std::unique_ptr<Chunk> chunk) noexcept {
   ++chunk->job->waiting;
   queue_.push_back(std::move(chunk));
 }
 
-void Dispatcher::requeue(std::unique_ptr<Chunk> chunk) {
+void Dispatcher::requeue(std::unique_ptr<Chunk> chunk) noexcept {
   ++chunk->job->waiting;
   queue_.push_front(std::move(chunk));
 }
 
 // Modelled in tests/model/pool.pml as refill.
-std::size_t Dispatcher::refill(std::uint64_t now) {
+std::size_t Dispatcher::refill(std::uint64_t now) noexcept {
   std::size_t count = 0;
-  while (!held_ && !queue_.empty() && publish(queue_.front(), now)) {
-    queue_.pop_front();
+  while (!held_ && !queue_.empty() && publisher_.free_slots() != 0 &&
+         memory_.bring_in(*queue_.front()->payload)) {
+    publish(queue_.pop_front(), now);
     ++count;
   }
   return count;
 }
 
-bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
-  if (publisher_.free_slots() == 0 || !memory_.bring_in(*chunk->payload)) return false;
+void Dispatcher::publish(std::unique_ptr<Chunk> chunk, std::uint64_t now) noexcept {
   const std::uint32_t slot = *publisher_.reserve();
   chunk->ticket = ++last_ticket_;
   chunk->published_at = now;
@@ -56,7 +56,6 @@ bool Dispatcher::publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now) {
   ++published_;
   slots_[slot] = std::move(chunk);
   publisher_.publish(slot, descriptor);
-  return true;
 }
 
 Chunk* Dispatcher::find(std::uint32_t slot, std::uint64_t ticket) noexcept {
@@ -74,15 +73,15 @@ void Dispatcher::forget(Chunk& chunk) noexcept {
   if (chunk.job->batch->terms().timeout.count() != 0) --timed_;
 }
 
-void Dispatcher::settle(std::uint32_t slot) { discard(take(slot)); }
+void Dispatcher::settle(std::uint32_t slot) noexcept { discard(take(slot)); }
 
-void Dispatcher::discard(std::unique_ptr<Chunk> chunk) {
+void Dispatcher::discard(std::unique_ptr<Chunk> chunk) noexcept {
   --chunk->job->chunks;
   chunk->payload.reset();
   if (chunk->job.use_count() == 1) spent_.push_back(std::move(chunk));
 }
 
-std::unique_ptr<Chunk> Dispatcher::take(std::uint32_t slot) {
+std::unique_ptr<Chunk> Dispatcher::take(std::uint32_t slot) noexcept {
   forget(*slots_[slot]);
   publisher_.release(slot);
   return std::move(slots_[slot]);
@@ -99,13 +98,12 @@ std::vector<std::unique_ptr<Chunk>> Dispatcher::take_published() {
   return published;
 }
 
-void Dispatcher::drop(const Job& job) {
-  std::erase_if(queue_, [&](std::unique_ptr<Chunk>& chunk) {
-    if (chunk->job.get() != &job) return false;
-    --chunk->job->waiting;
-    discard(std::move(chunk));
-    return true;
-  });
+void Dispatcher::drop(const Job& job) noexcept {
+  Chunks dropped = queue_.take_if([&](const Chunk& chunk) { return chunk.job.get() == &job; });
+  while (!dropped.empty()) {
+    --dropped.front()->job->waiting;
+    discard(dropped.pop_front());
+  }
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
     auto& chunk = slots_[slot];
     if (chunk == nullptr || chunk->job.get() != &job) continue;
@@ -116,10 +114,9 @@ void Dispatcher::drop(const Job& job) {
   }
 }
 
-std::vector<std::unique_ptr<Chunk>> Dispatcher::take_all() {
-  std::vector<std::unique_ptr<Chunk>> all = take_spent();
-  for (auto& chunk : queue_) all.push_back(std::move(chunk));
-  queue_.clear();
+Chunks Dispatcher::take_all() noexcept {
+  Chunks all = take_spent();
+  while (!queue_.empty()) all.push_back(queue_.pop_front());
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
     if (slots_[slot] != nullptr) all.push_back(take(slot));
   }
@@ -166,7 +163,7 @@ bool Dispatcher::anything_ready() const noexcept {
 
 Dispatcher::Load Dispatcher::load() const {
   Load load;
-  for (const auto& chunk : queue_) load.queued += chunk->end - chunk->next;
+  queue_.for_each([&](const Chunk& chunk) { load.queued += chunk.end - chunk.next; });
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
     if (slots_[slot] == nullptr) continue;
     const bool claimed = publisher_.claim(slot).state == Claim::State::claimed;

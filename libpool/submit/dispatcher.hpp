@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -26,13 +25,13 @@ class Dispatcher {
       : publisher_(std::move(publisher)), memory_(memory), slots_(publisher_.slots()) {}
 
   /// At the end of the queue; chunks of one batch are enqueued in order.
-  void enqueue(std::unique_ptr<Chunk> chunk);
+  void enqueue(std::unique_ptr<Chunk> chunk) noexcept;
 
   /// At the front: what a dead worker left comes before new work.
-  void requeue(std::unique_ptr<Chunk> chunk);
+  void requeue(std::unique_ptr<Chunk> chunk) noexcept;
 
   /// Publishes as long as there are chunks and free slots; returns how many.
-  std::size_t refill(std::uint64_t now);
+  std::size_t refill(std::uint64_t now) noexcept;
 
   /// The chunk in the slot, if its ticket is this one; else null. Both numbers may be anything.
   [[nodiscard]] Chunk* find(std::uint32_t slot, std::uint64_t ticket) noexcept;
@@ -41,10 +40,10 @@ class Dispatcher {
   [[nodiscard]] bool claimed_by(std::uint32_t slot, std::uint32_t worker) const noexcept;
 
   /// The chunk is settled: frees its slot and memory.
-  void settle(std::uint32_t slot);
+  void settle(std::uint32_t slot) noexcept;
 
   /// Takes the chunk of a dead worker out of its slot.
-  [[nodiscard]] std::unique_ptr<Chunk> take(std::uint32_t slot);
+  [[nodiscard]] std::unique_ptr<Chunk> take(std::uint32_t slot) noexcept;
 
   /// Publishes nothing until `resume`: the claim words are not to be relied on.
   void hold() noexcept { held_ = true; }
@@ -55,20 +54,18 @@ class Dispatcher {
   [[nodiscard]] std::vector<std::unique_ptr<Chunk>> take_published();
 
   /// Drops the job's chunks that no worker holds. Those that are held stay, see `held`.
-  void drop(const Job& job);
+  void drop(const Job& job) noexcept;
 
   /// Gives everything up, when no worker is left. The caller destroys it without the mutex.
-  [[nodiscard]] std::vector<std::unique_ptr<Chunk>> take_all();
+  [[nodiscard]] Chunks take_all() noexcept;
 
   /// Settled chunks that held the last reference to their job. The caller destroys them without the
   /// mutex, because the user's input and function go with them.
-  [[nodiscard]] std::vector<std::unique_ptr<Chunk>> take_spent() noexcept {
-    return std::exchange(spent_, {});
-  }
+  [[nodiscard]] Chunks take_spent() noexcept { return std::exchange(spent_, {}); }
   [[nodiscard]] bool has_spent() const noexcept { return !spent_.empty(); }
 
   /// Ends a chunk that is in no slot and in no queue.
-  void discard(std::unique_ptr<Chunk> chunk);
+  void discard(std::unique_ptr<Chunk> chunk) noexcept;
 
   /// Calls `visit(chunk, claim)` for each slot: its chunk, or null, and what its claim word says,
   /// whatever that is.
@@ -101,14 +98,14 @@ class Dispatcher {
   [[nodiscard]] Load load() const;
 
  private:
-  bool publish(std::unique_ptr<Chunk>& chunk, std::uint64_t now);
+  void publish(std::unique_ptr<Chunk> chunk, std::uint64_t now) noexcept;
   void forget(Chunk& chunk) noexcept;
 
   ring::TaskPublisher publisher_;
   PayloadMemory& memory_;
-  std::deque<std::unique_ptr<Chunk>> queue_;
+  Chunks queue_;
   std::vector<std::unique_ptr<Chunk>> slots_;  ///< by slot: what is published there
-  std::vector<std::unique_ptr<Chunk>> spent_;
+  Chunks spent_;
   std::size_t published_ = 0;
   std::size_t own_memory_ = 0;  ///< published chunks with memory of their own
   std::size_t timed_ = 0;       ///< published chunks with deadlines

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <libpool/detail/batch.hpp>
+#include <libpool/detail/chain.hpp>
 #include <libpool/detail/chunk_codec.hpp>
 #include <libpool/ring/result_ring.hpp>
 #include <libpool/submit/payload_memory.hpp>
@@ -41,6 +42,8 @@ struct Job {
   bool starved = false;     ///< waits for room in the pool
   bool posted = false;      ///< a helper thread has been asked to feed it
   bool abandoned = false;   ///< cancelled, terminated or broken: nothing of it matters any more
+  detail::PoolEnd told = detail::PoolEnd::none;  ///< the last end that its batch has heard of
+  std::shared_ptr<Job> behind;                   ///< in the chain of starved jobs
 
   [[nodiscard]] bool over() const noexcept {
     return !feeding && (abandoned || (input_ended && settled == pulled));
@@ -69,7 +72,8 @@ struct Chunk {
   std::vector<std::byte> partial;  ///< fragments of item `next` so far
   ring::RecordKind partial_kind = ring::RecordKind::value;
   std::uint32_t partial_from = no_worker;  ///< whose fragments they are
-  bool oversized = false;  ///< item `next` passed the bound on results; the rest is skipped
+  bool oversized = false;         ///< item `next` passed the bound on results; the rest is skipped
+  std::unique_ptr<Chunk> behind;  ///< in the chain that this one is in
 
   static constexpr std::uint32_t no_worker = UINT32_MAX;
 
@@ -78,5 +82,8 @@ struct Chunk {
     return first_index + item;
   }
 };
+
+using Jobs = detail::Chain<std::shared_ptr<Job>>;
+using Chunks = detail::Chain<std::unique_ptr<Chunk>>;
 
 }  // namespace libpool::submit

@@ -219,16 +219,15 @@ void ForkServer::request(const Request& request) {
 
 /// Sends what the socket and the kernel take. The rest goes out with later calls.
 void ForkServer::flush() noexcept {
-  while (!unsent_.empty()) {
-    const ssize_t sent =
-        detail::send_message(channel_.get(), &unsent_.front(), sizeof(Request), {}, false);
-    if (sent < 0) {
-      // Else the server is gone, as `receive` will see.
-      if (errno != EAGAIN && !detail::short_of_memory(errno)) unsent_.clear();
-      return;
-    }
-    unsent_.pop_front();
+  auto next = unsent_.begin();
+  for (; next != unsent_.end(); ++next) {
+    const ssize_t sent = detail::send_message(channel_.get(), &*next, sizeof(Request), {}, false);
+    if (sent >= 0) continue;
+    // Else the server is gone, as `receive` will see.
+    if (errno != EAGAIN && !detail::short_of_memory(errno)) next = unsent_.end();
+    break;
   }
+  unsent_.erase(unsent_.begin(), next);
 }
 
 std::optional<ForkServer::Event> ForkServer::receive() {

@@ -7,10 +7,10 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include <libpool/codec/function_token.hpp>
 #include <libpool/detail/file_descriptor.hpp>
@@ -107,7 +107,7 @@ class ForkServer {
   std::uint32_t workers_ = 0;
   bool rooted_ = false;  ///< a child of the prefork root, else of this process
   std::shared_ptr<const codec::ModuleMap> modules_;
-  std::deque<worker::Request> unsent_;  ///< what the socket or the kernel had no room for
+  std::vector<worker::Request> unsent_;  ///< what the socket or the kernel had no room for
   bool lost_ = false;
 };
 

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <new>
 #include <optional>
 
 namespace libpool::supervise {
@@ -23,10 +24,15 @@ class RestartPolicy {
                 std::chrono::nanoseconds longest_pause)
       : intensity_(intensity), period_(period), longest_pause_(longest_pause) {}
 
-  /// A worker failed to start at `now`: when to try again, or nothing if that was one too many.
-  [[nodiscard]] std::optional<Clock::time_point> failed(Clock::time_point now) {
+  /// A worker failed to start at `now`: when to try again, or nothing if that was one too many, or
+  /// there is no memory to count it with.
+  [[nodiscard]] std::optional<Clock::time_point> failed(Clock::time_point now) noexcept {
     while (!failures_.empty() && now - failures_.front() > period_) failures_.pop_front();
-    failures_.push_back(now);
+    try {
+      failures_.push_back(now);
+    } catch (const std::bad_alloc&) {
+      return std::nullopt;
+    }
     if (failures_.size() > intensity_) return std::nullopt;
     const auto pause = std::min(pause_, std::chrono::nanoseconds(Clock::time_point::max() - now));
     const auto doubled = pause_ > longest_pause_ / 2 ? longest_pause_ : pause_ * 2;

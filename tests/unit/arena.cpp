@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <new>
 #include <random>
 #include <vector>
 
@@ -156,6 +157,22 @@ TEST_CASE("any order of allocating, shrinking and freeing keeps blocks apart and
     REQUIRE(whole);
     REQUIRE(whole->offset == 0);
   }
+}
+
+TEST_CASE("an arena that lacks memory to grow stays as it is, and grows later") {
+  bool memory = false;
+  Arena arena(capacity, Arena::smallest_block, [&](std::size_t, std::size_t) {
+    if (!memory) throw std::bad_alloc();
+    return true;
+  });
+  const auto first = arena.allocate(1);
+  REQUIRE(first);
+  CHECK_FALSE(arena.allocate(1));
+  CHECK(arena.committed() == Arena::smallest_block);
+  arena.free(*first);
+  CHECK_FALSE(arena.allocate(capacity));
+  memory = true;
+  CHECK(arena.allocate(capacity));
 }
 
 TEST_CASE("the arena commits memory by doubling, and only when it has to") {
