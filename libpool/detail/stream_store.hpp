@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -60,15 +61,17 @@ class StreamStore : public Batch {
   // -- for the core ----------------------------------------------------------------------------
 
   [[nodiscard]] std::size_t next_chunk() override {
-    {
+    try {
       std::lock_guard lock(mutex_);
       if (abandoned() || input_ended()) return 0;
       if (!wants_no_more_) {
-        if (unbounded_) return window_.chunk;
-        if (pulled() - taken_ <= window_.items - window_.chunk) return window_.chunk;
+        if (unbounded_ || pulled() - taken_ <= window_.items - window_.chunk) return make_room();
         waits_for_room_ = true;
         return 0;
       }
+    } catch (...) {
+      abandon(std::current_exception(), false);
+      return 0;
     }
     end_input(nullptr);
     return 0;
@@ -85,7 +88,7 @@ class StreamStore : public Batch {
       } else {
         put_item(index, Item::success(index, std::move(value)));
       }
-    } catch (...) {
+    } catch (...) {  // what moving the value threw
       put_error(index, std::current_exception());
     }
   }
@@ -99,7 +102,7 @@ class StreamStore : public Batch {
   std::size_t put_run(std::size_t index, std::size_t count, Next&& next) noexcept {
     std::size_t failed = 0;
     std::lock_guard lock(mutex_);
-    if (dropped_ || abandoned()) return 0;
+    if (items_ == nullptr || abandoned()) return 0;
     for (const std::size_t end = index + count; index != end; ++index) {
       try {
         insert(index, Item::success(index, next()));
@@ -121,10 +124,11 @@ class StreamStore : public Batch {
     bool resume = false;
     {
       std::lock_guard lock(mutex_);
-      if (items_.empty() || !items_.front()) return take_end(error);
-      item = std::move(items_.front());
-      items_.pop_front();
+      if (items_ == nullptr || items_->empty() || !items_->front()) return take_end(error);
+      item = std::move(items_->front());
+      items_->pop_front();
       ++taken_;
+      if (!ordered_) --filled_;
       resume = waits_for_room_ && pulled() - taken_ <= window_.resume_at();
       if (resume) waits_for_room_ = false;
     }
@@ -146,32 +150,40 @@ class StreamStore : public Batch {
   /// No consumer is left: what is there and what comes is discarded, while the rest of the input
   /// still runs.
   void drop() noexcept {
-    std::deque<std::optional<Item>> discarded;  // destroyed without the lock: user code
+    std::unique_ptr<Places> discarded;  // destroyed without the lock: user code
     {
       std::lock_guard lock(mutex_);
-      dropped_ = true;
-      discarded.swap(items_);
+      discarded = std::move(items_);
     }
     open_window();
   }
 
  private:
-  void put_item(std::size_t index, Item&& item) {
-    std::lock_guard lock(mutex_);
-    if (!dropped_ && !abandoned()) insert(index, std::move(item));
+  using Places = std::deque<std::optional<Item>>;
+
+  /// A longer chunk may be "all there is": the room made ahead has a bound.
+  static constexpr std::size_t most_room_ahead = std::size_t{1} << 18;
+
+  /// Makes places for the outcomes of the next chunk, so that what comes of it takes no memory.
+  /// Called with the lock; returns the items of that chunk.
+  [[nodiscard]] std::size_t make_room() {
+    const std::size_t items = std::min(window_.chunk, most_room_ahead);
+    const std::size_t places = pulled() + items - taken_;
+    if (items_ != nullptr && items_->size() < places) items_->resize(places);
+    return items;
   }
 
-  /// Called with the lock.
+  void put_item(std::size_t index, Item&& item) {
+    std::lock_guard lock(mutex_);
+    if (items_ != nullptr && !abandoned()) insert(index, std::move(item));
+  }
+
+  /// Called with the lock, by which there is a place.
   void insert(std::size_t index, Item&& item) {
-    if (ordered_) {
-      const std::size_t place = index - taken_;
-      while (items_.size() <= place) items_.emplace_back();
-      items_[place].emplace(std::move(item));
-      next_is_new_ = next_is_new_ || place == 0;
-    } else {
-      items_.emplace_back(std::move(item));
-      next_is_new_ = true;
-    }
+    const std::size_t place = ordered_ ? index - taken_ : filled_;
+    (*items_)[place].emplace(std::move(item));
+    if (!ordered_) ++filled_;
+    next_is_new_ = next_is_new_ || place == 0 || !ordered_;
   }
 
   void arrived() noexcept override {
@@ -214,14 +226,15 @@ class StreamStore : public Batch {
   const bool ordered_;
 
   // Guarded by mutex_.
-  std::deque<std::optional<Item>>
-      items_;  // ordered: the reorder buffer, its front is item `taken_`
+  /// What was pulled and not yet taken. Ordered: the reorder buffer, its front is item `taken_`;
+  /// else the first `filled_` are there. Null when no consumer is left.
+  std::unique_ptr<Places> items_ = std::make_unique<Places>();
+  std::size_t filled_ = 0;
   std::size_t taken_ = 0;
   bool next_is_new_ = false;  ///< an item can be taken that nobody has been woken for
   bool waits_for_room_ = false;
   bool unbounded_ = false;
   bool wants_no_more_ = false;
-  bool dropped_ = false;
   bool input_error_given_ = false;
 };
 
