@@ -52,21 +52,23 @@ Deliveries::Share& Deliveries::share_of(const std::shared_ptr<submit::Job>& job)
 }
 
 void Deliveries::push(const std::shared_ptr<submit::Job>& job, Item item, std::size_t items) {
-  share_of(job).items += items;
+  Share& share = share_of(job);
   item.job = static_cast<std::uint32_t>(jobs_.size() - 1);
-  count_of(item.kind) += items;
   items_.push_back(item);
+  share.items += items;
+  count_of(item.kind) += items;
 }
 
 void Deliveries::add_run(const std::shared_ptr<submit::Job>& job, std::size_t index,
                          std::size_t items, std::span<const std::byte> bytes, pid_t pid) {
+  Share& share = share_of(job);
   if (job->codec->place(index, items, bytes.data())) {
-    share_of(job).items += items;
+    share.items += items;
     tally_.succeeded += items;
   } else {
     push(job, {index, keep(bytes), bytes.size(), 0, pid, Kind::run, false}, items);
   }
-  jobs_.back().in_runs += items;
+  share.in_runs += items;
 }
 
 /// Copies the bytes; returns where they are.
@@ -137,23 +139,17 @@ void Deliveries::count(Tally& tally) const noexcept {
   for (const Share& share : jobs_) share.job->counted += share.items;
 }
 
-std::vector<std::shared_ptr<submit::Job>> Deliveries::account(Tally& tally) {
-  std::vector<std::shared_ptr<submit::Job>> concerned;
-  concerned.reserve(jobs_.size());
-  for (Share& share : jobs_) {
-    share.job->settled += share.items;
-    concerned.push_back(std::move(share.job));
-  }
+std::vector<Deliveries::Share> Deliveries::account(Tally& tally) noexcept {
+  for (const Share& share : jobs_) share.job->settled += share.items;
   tally.succeeded -= undecoded_;
   tally.failed += undecoded_;
   undecoded_ = 0;
   tally_ = {};
   items_.clear();
-  jobs_.clear();
   bytes_.clear();
   buffers_.clear();
   exceptions_.clear();
-  return concerned;
+  return std::exchange(jobs_, {});
 }
 
 }  // namespace libpool::collect

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -39,7 +40,16 @@ class Deliveries {
     timed_out,  ///< the same, for a deadline
   };
 
+  /// A job's part of what is delivered.
+  struct Share {
+    std::shared_ptr<submit::Job> job;
+    std::size_t items;
+    std::size_t in_runs;  ///< of those, the ones that are settled together
+  };
+
   explicit Deliveries(std::shared_ptr<ResultMemory> memory) noexcept : memory_(std::move(memory)) {}
+
+  // Each `add` throws `std::bad_alloc`, having added nothing.
 
   /// Copies the bytes, which another process can still change, before anybody looks at them.
   void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
@@ -68,7 +78,7 @@ class Deliveries {
   /// After `deliver`, under the core's mutex: settles the jobs' accounts, corrects the counts by
   /// the results that could not be decoded, and forgets everything. Returns the jobs concerned,
   /// whose last reference the caller must not drop under the mutex.
-  [[nodiscard]] std::vector<std::shared_ptr<submit::Job>> account(Tally& tally);
+  [[nodiscard]] std::vector<Share> account(Tally& tally) noexcept;
 
  private:
   struct Item {
@@ -79,11 +89,6 @@ class Deliveries {
     pid_t pid;
     Kind kind;
     bool buffered;  ///< the bytes are a buffer of their own
-  };
-  struct Share {
-    std::shared_ptr<submit::Job> job;
-    std::size_t items;
-    std::size_t in_runs;  ///< of those, the ones that are settled together
   };
 
   [[nodiscard]] Share& share_of(const std::shared_ptr<submit::Job>& job);

@@ -23,7 +23,7 @@ namespace libpool::detail {
 class LIBPOOL_EXPORT HelperThreads {
  public:
   /// `limit`: the most threads at once; zero means one.
-  explicit HelperThreads(std::size_t limit) noexcept : limit_(limit == 0 ? 1 : limit) {}
+  explicit HelperThreads(std::size_t limit) : limit_(limit == 0 ? 1 : limit) {}
   HelperThreads(const HelperThreads&) = delete;
   HelperThreads& operator=(const HelperThreads&) = delete;
   ~HelperThreads() { stop(); }

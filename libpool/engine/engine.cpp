@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include <libpool/detail/process_identity.hpp>
@@ -56,6 +57,10 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
     : process_(detail::process_identity()),
       pool_(pool),
       max_in_flight_(options.max_payload_in_flight),
+      task_cancelled_(std::make_exception_ptr(TaskCancelled())),
+      pool_terminated_(std::make_exception_ptr(PoolTerminated())),
+      no_memory_(std::make_exception_ptr(PoolBroken("the pool is broken: no memory is left",
+                                                    std::make_exception_ptr(std::bad_alloc())))),
       segments_(pool),
       memory_(segments_.arena_base(), segments_.arena()),
       result_memory_(std::make_shared<collect::ResultMemory>(options.result_memory)),
@@ -118,11 +123,26 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
 }
 
 /// Drives until `ready()` or the deadline, then gives the role up. True if it was `ready()`, which
-/// is then not asked again: it may have taken something.
+/// is then not asked again: it may have taken something. Throws what that throws.
 bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
                    const std::function<bool()>& ready, Deadline deadline) {
-  driving_ = true;
-  driver_ = std::this_thread::get_id();
+  struct Role {
+    Role(Engine& engine, Lock& held) : engine_(engine), lock_(held) {
+      engine_.driving_ = true;
+      engine_.driver_ = std::this_thread::get_id();
+    }
+    Role(const Role&) = delete;
+    Role& operator=(const Role&) = delete;
+    ~Role() {
+      if (!lock_.owns_lock()) lock_.lock();
+      engine_.driving_ = false;
+      engine_.driver_ = {};
+      engine_.wake_followers(lock_);
+    }
+    Engine& engine_;
+    Lock& lock_;
+  };
+  const Role role(*this, lock);
   int idle_rounds = 0;
   bool done = false;
   while (true) {
@@ -150,24 +170,18 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
       lock.lock();
     }
   }
-  driving_ = false;
-  driver_ = {};
-  wake_followers(lock);
   return done;
 }
 
-/// Runs a step of the driver's. If it ran out of memory, what it had taken from a ring may be lost:
-/// then the pool is broken, which gives each pending item its outcome. That takes memory, too, so
-/// it may need a few tries.
+/// Runs a step of the driver's, which throws with the lock held. If it ran out of memory, what it
+/// was about may be lost: then the pool is broken, which takes no memory and gives each pending
+/// item its outcome. Later steps may fail again, so it does not try too often.
 template <class Step>
 bool Engine::survive(Lock& lock, Step step) {
   constexpr timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
-  const Engine* const outer = delivering;
   try {
     return step();
   } catch (const std::exception&) {
-    if (!lock.owns_lock()) lock.lock();
-    delivering = outer;
     supervisor_.give_up(std::current_exception());
   }
   lock.unlock();
@@ -187,10 +201,14 @@ bool Engine::round(Lock& lock) {
   const bool thorough = woken_ || --rounds_to_thorough_ <= 0;
   if (thorough) rounds_to_thorough_ = rounds_between_thorough;
   woken_ = false;
-  if (supervisor_.broken() != nullptr && broken_ == nullptr) break_pool(lock);  // at the last try
+  if (supervisor_.broken() != nullptr && broken_ == nullptr) {
+    // Memory ran out. What had been drained before counts.
+    if (!deliveries_.empty()) deliver(deliveries_, lock);
+    break_pool(lock);
+  }
   const bool anything = supervisor_.pump(Clock::now(), thorough, deliveries_);
   publish_and_wake();
-  if (!deliveries_.empty()) deliver(lock);
+  if (!deliveries_.empty()) deliver(deliveries_, lock);
   const bool breaks = supervisor_.broken() != nullptr && broken_ == nullptr;
   if (breaks) break_pool(lock);
   if (!starved_.empty()) feed_starved(lock);
@@ -204,7 +222,7 @@ bool Engine::round(Lock& lock) {
 }
 
 // Modelled in tests/model/pool.pml as refill and count_wakes.
-void Engine::publish_and_wake() {
+void Engine::publish_and_wake() noexcept {
   std::size_t wakes = 0;
   if (dispatcher_.has_queue()) wakes = dispatcher_.refill(nanoseconds(Clock::now()));
   // A worker that died may have been woken for a chunk that it never claimed.
@@ -216,20 +234,19 @@ void Engine::publish_and_wake() {
   if (wakes != 0) supervisor_.wake_idle(wakes);
 }
 
-void Engine::deliver(Lock& lock) {
-  deliveries_.count(tally_);
+void Engine::deliver(collect::Deliveries& deliveries, Lock& lock) noexcept {
+  deliveries.count(tally_);
   lock.unlock();
   const Engine* const outer = std::exchange(delivering, this);  // decoding may use another pool
-  deliveries_.deliver();
+  deliveries.deliver();
   delivering = outer;
   lock.lock();
-  Jobs concerned = deliveries_.account(tally_);
-  for (const auto& job : concerned) forget_if_over(job);
+  auto shares = deliveries.account(tally_);
+  for (const auto& share : shares) forget_if_over(share.job);
   ++generation_;
   wake_followers(lock);
   lock.unlock();
-  concerned
-      .clear();  // may be the last reference: then the user's destructors run, without our lock
+  shares.clear();  // may be the last reference: then the user's destructors run, without our lock
   lock.lock();
 }
 
@@ -245,7 +262,7 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
       !deliveries_.empty()) {
     waiting.clear();
     kicked_ = false;
-    if (!deliveries_.empty()) deliver(lock);
+    if (!deliveries_.empty()) deliver(deliveries_, lock);
     return;
   }
   // Whoever was to take it may be stopped, or wait for a CPU.

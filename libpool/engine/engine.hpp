@@ -50,7 +50,6 @@ class Engine final : public detail::ProcessCore {
 
  private:
   using Lock = std::unique_lock<std::mutex>;
-  using Jobs = std::vector<std::shared_ptr<submit::Job>>;
   enum class Stage : std::uint8_t { open, closed, terminated };
 
   // Driving (engine.cpp). The functions with a Lock are called with it held and may let go of it
@@ -61,8 +60,8 @@ class Engine final : public detail::ProcessCore {
   bool turn(Lock& lock);
   template <class Step>
   bool survive(Lock& lock, Step step);
-  void publish_and_wake();
-  void deliver(Lock& lock);
+  void publish_and_wake() noexcept;
+  void deliver(collect::Deliveries& deliveries, Lock& lock) noexcept;
   void sleep(Lock& lock, Deadline deadline);
   void kick(const Lock& lock) noexcept;
   void wake_followers(const Lock& lock) noexcept;
@@ -71,30 +70,37 @@ class Engine final : public detail::ProcessCore {
   void stop_background();
 
   // Feeding (feeding.cpp).
-  void feed(const std::shared_ptr<submit::Job>& job);
-  bool feed_step(const std::shared_ptr<submit::Job>& job, Lock& lock);
-  submit::Fed feed_single(const std::shared_ptr<submit::Job>& job);
-  void enqueue(const std::shared_ptr<submit::Job>& job, submit::Fed& fed, const Lock& lock);
-  void settle_failed(const std::shared_ptr<submit::Job>& job, submit::Fed& fed, Lock& lock);
+  void feed(const std::shared_ptr<submit::Job>& job) noexcept;
+  bool feed_step(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;
+  submit::Fed feed_single(const std::shared_ptr<submit::Job>& job) noexcept;
+  void enqueue(const std::shared_ptr<submit::Job>& job, submit::Fed& fed,
+               const Lock& lock) noexcept;
+  void settle_failed(const std::shared_ptr<submit::Job>& job, submit::Fed& fed,
+                     Lock& lock) noexcept;
   [[nodiscard]] bool may_feed(const submit::Job& job) const noexcept;
-  void feed_starved(Lock& lock);
-  void post_feeding(std::shared_ptr<submit::Job> job, Lock& lock);
+  void feed_starved(Lock& lock) noexcept;
+  void post_feeding(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;
 
   // Jobs and ends (lifecycle.cpp).
   [[nodiscard]] std::shared_ptr<submit::Job> find(const Batch& batch);
   void refuse_new_work() const;
   void forget_if_over(const std::shared_ptr<submit::Job>& job) noexcept;
-  void break_pool(Lock& lock);
-  void abandon(const Jobs& jobs, const std::exception_ptr& reason, bool at_once);
-  [[nodiscard]] Jobs all_jobs() const;
+  void break_pool(Lock& lock) noexcept;
+  void abandon(const std::shared_ptr<submit::Job>& job, const std::exception_ptr& reason,
+               bool at_once) noexcept;
+  void abandon_all(detail::PoolEnd end, const std::exception_ptr& reason, Lock& lock) noexcept;
   void wait_for_jobs();
-  void release_all();
+  void release_all() noexcept;
 
   // Immutable after construction.
   const std::uint64_t process_;
   const ring::PoolDescription pool_;
   const std::size_t max_in_flight_;
   const codec::ModuleMap* modules_ = nullptr;
+  // What ends jobs also when there is no memory to make another.
+  const std::exception_ptr task_cancelled_;
+  const std::exception_ptr pool_terminated_;
+  const std::exception_ptr no_memory_;  ///< a `PoolBroken`
   Segments segments_;
   submit::PayloadMemory memory_;
   const std::shared_ptr<collect::ResultMemory> result_memory_;
@@ -106,7 +112,7 @@ class Engine final : public detail::ProcessCore {
   collect::Collector collector_;
   supervise::Supervisor supervisor_;
   std::unordered_map<const Batch*, std::shared_ptr<submit::Job>> jobs_;
-  Jobs starved_;  ///< jobs that could not be fed for lack of room in the pool
+  submit::Jobs starved_;  ///< jobs that could not be fed for lack of room in the pool
   Stage stage_ = Stage::open;
   std::exception_ptr broken_;
   collect::Tally tally_;

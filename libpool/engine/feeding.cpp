@@ -3,6 +3,9 @@
 /// Runs in the parent, on the batch's feeding thread: the caller that blocks, the thread that
 /// submits, or a helper. Iterators and encoders of the user run without the engine's lock, so that
 /// a slow input delays nobody else.
+#include <new>
+#include <utility>
+
 #include <libpool/engine/engine.hpp>
 
 namespace libpool::engine {
@@ -31,7 +34,7 @@ bool Engine::may_feed(const Job& job) const noexcept {
 }
 
 /// Feeds until there is no room or no more input, unless another thread does already.
-void Engine::feed(const std::shared_ptr<Job>& job) {
+void Engine::feed(const std::shared_ptr<Job>& job) noexcept {
   Lock lock(mutex_);
   if (job->feeding) {
     job->feed_again = true;
@@ -52,7 +55,7 @@ void Engine::feed(const std::shared_ptr<Job>& job) {
 
 /// Pulls and enqueues a chunk, or several where the input never waits: they then cost one lock and
 /// one wake together. False if the batch wants none now.
-bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) {
+bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) noexcept {
   Batch& batch = *job->batch;
   job->feeding = true;
   job->feed_again = false;
@@ -72,18 +75,18 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) {
 }
 
 /// The one item of a call that does not wait for room.
-submit::Fed Engine::feed_single(const std::shared_ptr<Job>& job) {
+submit::Fed Engine::feed_single(const std::shared_ptr<Job>& job) noexcept {
   submit::Fed fed = submit::feed(job, 1, memory_);
   fed.ended = true;
-  // Here if nothing failed, because the batch does not conclude by this.
-  if (fed.failed == 0) job->batch->end_input(nullptr);
-  job->input_ended = fed.failed == 0;
+  // Here if the item was pulled, because the batch does not conclude by this.
+  job->input_ended = fed.failed == 0 && fed.input_error == nullptr;
+  if (job->input_ended) job->batch->end_input(nullptr);
   return fed;
 }
 
 /// Publishes what was fed, as far as there is room.
 // Modelled in tests/model/pool.pml as a feeding thread's step of round and poll.
-void Engine::enqueue(const std::shared_ptr<Job>& job, submit::Fed& fed, const Lock& lock) {
+void Engine::enqueue(const std::shared_ptr<Job>& job, submit::Fed& fed, const Lock& lock) noexcept {
   job->pulled += fed.pulled;
   submitted_ += fed.pulled;
   tally_.failed += fed.failed;
@@ -99,7 +102,7 @@ void Engine::enqueue(const std::shared_ptr<Job>& job, submit::Fed& fed, const Lo
 
 /// Tells the batch what could not be fed, and of the input's end. Lets go of the lock for it, and
 /// to destroy what was not enqueued.
-void Engine::settle_failed(const std::shared_ptr<Job>& job, submit::Fed& fed, Lock& lock) {
+void Engine::settle_failed(const std::shared_ptr<Job>& job, submit::Fed& fed, Lock& lock) noexcept {
   if (fed.chunks.empty() && fed.failed == 0 && (!fed.ended || job->input_ended)) return;
   Batch& batch = *job->batch;
   lock.unlock();
@@ -114,10 +117,11 @@ void Engine::settle_failed(const std::shared_ptr<Job>& job, submit::Fed& fed, Lo
 }
 
 void Engine::room_appeared(Batch& batch) noexcept {
+  std::shared_ptr<Job> job;  // may be the last reference: outlives the lock
   Lock lock(mutex_);
   const auto found = jobs_.find(&batch);
   if (found == jobs_.end()) return;
-  const std::shared_ptr<Job> job = found->second;
+  job = found->second;
   if (job->feeding) {
     job->feed_again = true;
   } else if (job->batch->terms().feeding == Feeding::by_helper) {
@@ -126,19 +130,19 @@ void Engine::room_appeared(Batch& batch) noexcept {
 }
 
 /// Sees to it that jobs which had to pause for lack of room are fed again.
-void Engine::feed_starved(Lock& lock) {
-  Jobs fed;
-  std::erase_if(starved_, [&](const std::shared_ptr<Job>& job) {
-    const bool remove = job->input_ended || job->abandoned || may_feed(*job);
-    if (remove) {
-      job->starved = false;
-      fed.push_back(job);
+void Engine::feed_starved(Lock& lock) noexcept {
+  for (std::size_t left = starved_.size(); left != 0 && !starved_.empty(); --left) {
+    std::shared_ptr<Job> job = starved_.pop_front();
+    if (!may_feed(*job) && !job->input_ended && !job->abandoned) {
+      starved_.push_back(std::move(job));
+      continue;
     }
-    return remove;
-  });
-  for (const auto& job : fed) {
-    if (!may_feed(*job)) continue;
-    if (job->batch->terms().feeding == Feeding::by_helper) {
+    job->starved = false;
+    if (!may_feed(*job)) {
+      lock.unlock();
+      job = nullptr;  // may be the last reference
+      lock.lock();
+    } else if (job->batch->terms().feeding == Feeding::by_helper) {
       post_feeding(job, lock);
     } else {
       wake_followers(lock);  // one of them is the caller that feeds it
@@ -147,18 +151,22 @@ void Engine::feed_starved(Lock& lock) {
 }
 
 /// Asks a helper thread to feed the job. Lets go of the lock, because the helper may be this thread
-/// itself.
-void Engine::post_feeding(std::shared_ptr<Job> job, Lock& lock) {
+/// itself. A job that cannot be fed for lack of memory ends with that.
+void Engine::post_feeding(const std::shared_ptr<Job>& job, Lock& lock) noexcept {
   if (job->posted) return;
   job->posted = true;
   lock.unlock();
-  helpers_.post([this, job = std::move(job)] {
-    {
-      const Lock begins(mutex_);
-      job->posted = false;
-    }
-    feed(job);
-  });
+  try {
+    helpers_.post([this, job] {
+      {
+        const Lock begins(mutex_);
+        job->posted = false;
+      }
+      feed(job);
+    });
+  } catch (const std::bad_alloc&) {
+    abandon(job, std::current_exception(), false);
+  }
   lock.lock();
 }
 

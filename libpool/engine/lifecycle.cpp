@@ -5,10 +5,12 @@
 /// before it refuses new work.
 #include <sys/types.h>
 
+#include <array>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <libpool/detail/process_identity.hpp>
 #include <libpool/engine/engine.hpp>
@@ -24,7 +26,7 @@ void end_pool(std::shared_ptr<ProcessCore> core) noexcept {
   if (core == nullptr) return;  // a worker's copy of the pool, as it was in its constructor
   try {
     core->check_process();
-  } catch (const PoolError&) {
+  } catch (const std::exception&) {
     // The reference is given up without its end: the core's threads do not exist here.
     (void)new (std::nothrow) std::shared_ptr<ProcessCore>(std::move(core));
     return;
@@ -38,6 +40,7 @@ void end_pool(std::shared_ptr<ProcessCore> core) noexcept {
 namespace libpool::engine {
 
 using detail::Feeding;
+using detail::PoolEnd;
 using submit::Job;
 
 namespace {
@@ -108,7 +111,7 @@ void Engine::forget_if_over(const std::shared_ptr<Job>& job) noexcept {
 
 bool Engine::cancel(Batch& batch) {
   check_process();
-  if (!batch.abandon(std::make_exception_ptr(TaskCancelled()), false)) return false;
+  if (!batch.abandon(task_cancelled_, false)) return false;
   Lock lock(mutex_);
   const auto found = jobs_.find(&batch);
   if (found == jobs_.end()) return true;
@@ -117,14 +120,13 @@ bool Engine::cancel(Batch& batch) {
   dispatcher_.drop(*job);
   // Stopping drains rings, which may hold outcomes of other jobs.
   collect::Deliveries drained(result_memory_);
-  supervisor_.stop(*job, drained);
+  try {
+    supervisor_.stop(*job, drained);
+  } catch (const std::exception&) {
+    supervisor_.give_up(std::current_exception());  // as in `survive`
+  }
   publish_and_wake();
-  drained.count(tally_);
-  lock.unlock();
-  drained.deliver();
-  lock.lock();
-  const Jobs concerned = drained.account(tally_);
-  for (const auto& other : concerned) forget_if_over(other);
+  deliver(drained, lock);
   forget_if_over(job);
   ++generation_;
   wake_followers(lock);
@@ -152,48 +154,63 @@ PoolStats Engine::stats() {
           workers.lost,     load.queued,      load.running,    supervisor_.workers()};
 }
 
-Engine::Jobs Engine::all_jobs() const {
-  Jobs jobs;
-  jobs.reserve(jobs_.size());
-  for (const auto& [batch, job] : jobs_) jobs.push_back(job);
-  return jobs;
-}
-
-/// Ends these jobs with this error. Call without the lock.
-void Engine::abandon(const Jobs& jobs, const std::exception_ptr& reason, bool at_once) {
-  for (const auto& job : jobs) job->batch->abandon(reason, at_once);
-  Lock lock(mutex_);
-  for (const auto& job : jobs) {
-    job->abandoned = true;
-    forget_if_over(job);
-  }
+/// Ends one job with this error. Call without the lock.
+void Engine::abandon(const std::shared_ptr<Job>& job, const std::exception_ptr& reason,
+                     bool at_once) noexcept {
+  job->batch->abandon(reason, at_once);
+  const Lock lock(mutex_);
+  job->abandoned = true;
+  forget_if_over(job);
   ++generation_;
   wake_followers(lock);
   kick(lock);
 }
 
-/// Workers cannot be started any more: every pending item gets its outcome now.
-void Engine::break_pool(Lock& lock) {
-  const Jobs jobs = all_jobs();
-  broken_ = std::make_exception_ptr(PoolBroken(
-      "the pool is broken and starts no workers any more: " + text_of(supervisor_.broken()),
-      supervisor_.broken()));
-  for (const auto& job : jobs) job->abandoned = true;
+/// Ends all jobs with this error, without memory: a few at a time, as many as the stack has room
+/// for. New work is refused already.
+void Engine::abandon_all(PoolEnd end, const std::exception_ptr& reason, Lock& lock) noexcept {
+  // Before the first of them hears of it: what becomes of its items is no outcome any more.
+  for (const auto& [batch, job] : jobs_) job->abandoned = true;
   supervisor_.kill_all();
-  const std::exception_ptr reason = broken_;
-  lock.unlock();
-  abandon(jobs, reason, false);
-  lock.lock();
+  while (true) {
+    std::array<std::shared_ptr<Job>, 32> some;
+    std::size_t count = 0;
+    for (auto known = jobs_.begin(); known != jobs_.end() && count != some.size(); ++known) {
+      if (known->second->told >= end) continue;
+      known->second->told = end;
+      some[count++] = known->second;
+    }
+    if (count == 0) return;
+    lock.unlock();
+    for (std::size_t i = 0; i != count; ++i) {
+      abandon(some[i], reason, end == PoolEnd::terminated);
+      some[i] = nullptr;  // may be the last reference
+    }
+    lock.lock();
+  }
+}
+
+/// Workers cannot be started any more: every pending item gets its outcome now.
+void Engine::break_pool(Lock& lock) noexcept {
+  try {
+    broken_ = std::make_exception_ptr(PoolBroken(
+        "the pool is broken and starts no workers any more: " + text_of(supervisor_.broken()),
+        supervisor_.broken()));
+  } catch (const std::bad_alloc&) {
+    broken_ = no_memory_;
+  }
+  abandon_all(PoolEnd::broken, broken_, lock);
 }
 
 void Engine::close() {
   check_process();
-  Jobs jobs;
+  std::vector<std::shared_ptr<Job>> jobs;
   {
     const Lock lock(mutex_);
     if (stage_ != Stage::open) return;
+    jobs.reserve(jobs_.size());
+    for (const auto& [batch, job] : jobs_) jobs.push_back(job);
     stage_ = Stage::closed;
-    jobs = all_jobs();
   }
   for (const auto& job : jobs) {
     job->batch->pool_closed();
@@ -203,17 +220,10 @@ void Engine::close() {
 
 void Engine::terminate() {
   check_process();
-  Jobs jobs;
-  {
-    const Lock lock(mutex_);
-    if (stage_ == Stage::terminated) return;
-    stage_ = Stage::terminated;
-    jobs = all_jobs();
-    // Before the kill: what it does to running items must not be taken for their outcome.
-    for (const auto& job : jobs) job->abandoned = true;
-    supervisor_.kill_all();
-  }
-  abandon(jobs, std::make_exception_ptr(PoolTerminated()), true);
+  Lock lock(mutex_);
+  if (stage_ == Stage::terminated) return;
+  stage_ = Stage::terminated;
+  abandon_all(PoolEnd::terminated, pool_terminated_, lock);
 }
 
 void Engine::join() {
@@ -240,12 +250,13 @@ void Engine::join() {
 
 /// No worker and no thread is left: lets go of what was not finished. Jobs refer to this engine,
 /// which would else never end.
-void Engine::release_all() {
+void Engine::release_all() noexcept {
   Lock lock(mutex_);
+  // A thread that terminates the pool may not yet have come to all of them.
+  if (!jobs_.empty()) abandon_all(PoolEnd::terminated, pool_terminated_, lock);
   const auto chunks = dispatcher_.take_all();
-  const Jobs jobs = all_jobs();
-  const Jobs starved = std::exchange(starved_, {});
-  jobs_.clear();
+  const auto starved = std::move(starved_);
+  const auto jobs = std::exchange(jobs_, {});
   result_memory_->close();
   lock.unlock();  // before the destructors of what was taken, which are the user's
 }
