@@ -5,6 +5,8 @@
 #include <libpool/detail/thread_core.hpp>
 
 #include <algorithm>
+#include <array>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -20,6 +22,10 @@ ThreadCore::ThreadCore(std::size_t workers, PoolOptions options)
       options_(std::move(options)),
       lookahead_(lookahead_for(options_, workers)),
       most_chunks_(std::max(lookahead_.chunks, 4 * workers)),
+      task_cancelled_(std::make_exception_ptr(TaskCancelled())),
+      pool_terminated_(std::make_exception_ptr(PoolTerminated())),
+      no_memory_(std::make_exception_ptr(
+          PoolBroken("libpool: no memory is left", std::make_exception_ptr(std::bad_alloc())))),
       helpers_(options_.helper_threads),
       workers_(workers),
       restarts_(options_.restart_intensity.value_or(16 + 2 * workers), options_.restart_period,
@@ -57,11 +63,13 @@ void ThreadCore::submit(const std::shared_ptr<ThreadJob>& job) {
   }
 }
 
-void ThreadCore::post_feeding(std::shared_ptr<ThreadJob> job) noexcept {
+/// Asks a helper thread to feed the job. One that cannot be fed for lack of memory ends with that.
+void ThreadCore::post_feeding(const std::shared_ptr<ThreadJob>& job) noexcept {
   try {
     helpers_.post([this, job] { feed(job); });
-  } catch (...) {
-    feed(job);  // no memory to pass it on: better a slow caller than a stuck job
+  } catch (const std::bad_alloc&) {
+    job->batch().abandon(std::current_exception(), false);
+    finish_feeding(*job);
   }
 }
 
@@ -101,7 +109,9 @@ bool ThreadCore::feed_chunk(const std::shared_ptr<ThreadJob>& job) {
     return job->feeding;
   }
   ThreadJob::Pulled pulled;
+  Chunk chunk;
   try {
+    chunk = std::make_unique<ThreadChunk>();  // first: what was pulled must not be lost
     pulled = job->pull(limit);
   } catch (...) {
     pulled.ended = true;
@@ -111,7 +121,10 @@ bool ThreadCore::feed_chunk(const std::shared_ptr<ThreadJob>& job) {
   const std::size_t items = pulled.count + (pulled.item_error ? 1 : 0);
   batch.pulled(items);
   counts_.submitted.fetch_add(items);
-  if (pulled.count != 0) enqueue({job, std::move(pulled.items), first, 0, pulled.count});
+  if (pulled.count != 0) {
+    *chunk = {job, std::move(pulled.items), first, 0, pulled.count};
+    enqueue(std::move(chunk));
+  }
   if (pulled.item_error) {
     counts_.failed.fetch_add(1);
     batch.fail(first + pulled.count, pulled.item_error);
@@ -122,20 +135,20 @@ bool ThreadCore::feed_chunk(const std::shared_ptr<ThreadJob>& job) {
   return false;
 }
 
-void ThreadCore::enqueue(ThreadChunk chunk) {
+void ThreadCore::enqueue(Chunk chunk) noexcept {
   std::unique_lock lock(mutex_);
   if (terminated_ || broken_) {
     lock.unlock();
-    counts_.cancelled.fetch_add(chunk.size());
+    counts_.cancelled.fetch_add(chunk->size());
     return;
   }
-  counts_.queued.fetch_add(chunk.size());
-  ++chunk.job->chunks;
+  counts_.queued.fetch_add(chunk->size());
+  ++chunk->job->chunks;
   queue_.push_back(std::move(chunk));
   if (idle_ != 0) work_.notify_one();
 }
 
-void ThreadCore::finish_feeding(ThreadJob& job) {
+void ThreadCore::finish_feeding(ThreadJob& job) noexcept {
   job.drop_source();
   Finished finished;
   std::lock_guard lock(mutex_);
@@ -144,8 +157,14 @@ void ThreadCore::finish_feeding(ThreadJob& job) {
   finished = release_if_over(job);
 }
 
+void ThreadCore::leave_if_over(ThreadJob& job) noexcept {
+  Finished finished;
+  std::lock_guard lock(mutex_);
+  finished = release_if_over(job);
+}
+
 /// A chunk of the job is over, or dropped. Called without locks, by somebody who holds the job.
-void ThreadCore::finish_chunk(ThreadJob& job) {
+void ThreadCore::finish_chunk(ThreadJob& job) noexcept {
   Finished finished;
   std::shared_ptr<ThreadJob> resumed;
   {
@@ -163,11 +182,14 @@ void ThreadCore::finish_chunk(ThreadJob& job) {
       }
     }
   }
-  if (resumed) post_feeding(std::move(resumed));
+  if (resumed) post_feeding(resumed);
 }
 
-ThreadCore::Finished ThreadCore::release_if_over(ThreadJob& job) {
+ThreadCore::Finished ThreadCore::release_if_over(ThreadJob& job) noexcept {
   if (!job.fed || job.chunks != 0) return {};
+  // When the pool has ended, chunks are dropped: a job that left before its batch has heard of the
+  // end would leave its waiters waiting for ever.
+  if ((terminated_ || broken_) && job.told == PoolEnd::none) return {};
   auto finished = jobs_.extract(&job.batch());
   if (jobs_.empty()) over_.notify_all();
   return finished;
@@ -183,7 +205,7 @@ void ThreadCore::room_appeared(Batch& batch) noexcept {
     if (std::exchange(found->second->feeding, true)) return;
     job = found->second;
   }
-  post_feeding(std::move(job));
+  post_feeding(job);
 }
 
 bool ThreadCore::wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) {
@@ -197,57 +219,81 @@ bool ThreadCore::wait(Batch& batch, const std::function<bool()>& ready, Deadline
 // -- ends ----------------------------------------------------------------------------------------
 
 bool ThreadCore::cancel(Batch& batch) {
-  const auto reason = std::make_exception_ptr(TaskCancelled());
   if (batch.terms().feeding == Feeding::at_submit) {
-    if (!batch.claim_start() || !batch.abandon(reason, false)) return false;
+    if (!batch.claim_start() || !batch.abandon(task_cancelled_, false)) return false;
     // Its chunk stays in the queue, and whoever takes it sees that its start was claimed.
     counts_.queued.fetch_sub(1);
     counts_.cancelled.fetch_add(1);
     return true;
   }
-  if (!batch.abandon(reason, false)) return false;
-  std::deque<ThreadChunk> dropped;
+  if (!batch.abandon(task_cancelled_, false)) return false;
+  Chain<Chunk> dropped;
   {
     std::lock_guard lock(mutex_);
-    std::erase_if(queue_, [&](const ThreadChunk& chunk) {
-      if (&chunk.job->batch() != &batch) return false;
-      dropped.push_back(chunk);  // also so that the last owner of a job does not die under the lock
-      return true;
-    });
+    if (!terminated_ && !broken_) {
+      dropped =
+          queue_.take_if([&](const ThreadChunk& chunk) { return &chunk.job->batch() == &batch; });
+    }
   }
-  for (const auto& chunk : dropped) {
-    forget_queued(chunk);
-    finish_chunk(*chunk.job);
+  while (!dropped.empty()) {
+    const Chunk chunk = dropped.pop_front();
+    forget_queued(*chunk);
+    finish_chunk(*chunk->job);
   }
   room_appeared(batch);
   return true;
 }
 
+/// Calls nothing but what may be called under the lock.
 void ThreadCore::forget_queued(const ThreadChunk& chunk) noexcept {
-  const Batch& batch = chunk.job->batch();
-  if (batch.terms().feeding == Feeding::at_submit && !chunk.job->batch().claim_start()) return;
+  Batch& batch = chunk.job->batch();
+  if (batch.terms().feeding == Feeding::at_submit && !batch.claim_start()) return;
   counts_.queued.fetch_sub(chunk.size());
   counts_.cancelled.fetch_add(chunk.size());
 }
 
-/// Drops the queue and abandons every batch; returns without the lock. The caller set the flag that
-/// says why under the same lock: feeding drops chunks from then on, and a job whose last chunk was
-/// dropped before its batch is on the list here would leave, and its waiters wait for ever.
-void ThreadCore::end_all(std::unique_lock<std::mutex> lock, const std::exception_ptr& reason,
-                         bool at_once) {
-  std::deque<ThreadChunk> dropped;
-  std::vector<std::shared_ptr<ThreadJob>> jobs;
+/// Nothing will run any more, for this reason. Lets go of the lock.
+void ThreadCore::break_pool(std::unique_lock<std::mutex>& lock, const char* what,
+                            const std::exception_ptr& cause) noexcept {
+  try {
+    broken_ = std::make_exception_ptr(PoolBroken(what, cause));
+  } catch (const std::bad_alloc&) {
+    broken_ = no_memory_;
+  }
+  end_all(lock, PoolEnd::broken, broken_);
+}
+
+/// Abandons every batch and drops the queue, without memory: jobs a few at a time, as many as the
+/// stack has room for. Lets go of the lock. The caller set the flag that says why under the same
+/// lock: nothing is queued any more from then on, and no job leaves before it is told.
+void ThreadCore::end_all(std::unique_lock<std::mutex>& lock, PoolEnd end,
+                         const std::exception_ptr& reason) noexcept {
   ++ending_;
-  dropped.swap(queue_);
-  for (const auto& [batch, job] : jobs_) jobs.push_back(job);
+  queue_.for_each([this](const ThreadChunk& chunk) { forget_queued(chunk); });
+  Chain<Chunk> dropped = std::move(queue_);
   work_.notify_all();
   pause_.notify_all();
   deadlines_.notify_all();
+  while (true) {
+    std::array<std::shared_ptr<ThreadJob>, 32> some;
+    std::size_t count = 0;
+    for (auto known = jobs_.begin(); known != jobs_.end() && count != some.size(); ++known) {
+      if (known->second->told >= end) continue;
+      known->second->told = end;
+      some[count++] = known->second;
+    }
+    if (count == 0) break;
+    lock.unlock();
+    for (std::size_t i = 0; i != count; ++i) {
+      some[i]->batch().abandon(reason, end == PoolEnd::terminated);
+      room_appeared(some[i]->batch());  // feeding that was parked must end
+      leave_if_over(*some[i]);
+      some[i] = nullptr;
+    }
+    lock.lock();
+  }
   lock.unlock();
-  for (const auto& chunk : dropped) forget_queued(chunk);
-  for (const auto& job : jobs) job->batch().abandon(reason, at_once);
-  for (const auto& chunk : dropped) finish_chunk(*chunk.job);
-  for (const auto& job : jobs) room_appeared(job->batch());  // feeding that was parked must end
+  while (!dropped.empty()) finish_chunk(*Chunk(dropped.pop_front())->job);
   lock.lock();
   --ending_;
   room_.notify_all();
@@ -258,8 +304,10 @@ void ThreadCore::close() {
   std::vector<std::shared_ptr<ThreadJob>> jobs;
   {
     std::lock_guard lock(mutex_);
-    if (std::exchange(closed_, true)) return;
+    if (closed_) return;
+    jobs.reserve(jobs_.size());
     for (const auto& [batch, job] : jobs_) jobs.push_back(job);
+    closed_ = true;
   }
   for (const auto& job : jobs) job->batch().pool_closed();
 }
@@ -268,7 +316,7 @@ void ThreadCore::terminate() {
   std::unique_lock lock(mutex_);
   closed_ = true;
   if (std::exchange(terminated_, true)) return;
-  end_all(std::move(lock), std::make_exception_ptr(PoolTerminated()), true);
+  end_all(lock, PoolEnd::terminated, pool_terminated_);
 }
 
 void ThreadCore::join() {

@@ -7,7 +7,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <limits>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include <libpool/detail/batch.hpp>
+#include <libpool/detail/chain.hpp>
 #include <libpool/detail/helper_threads.hpp>
 #include <libpool/detail/stream_store.hpp>
 #include <libpool/detail/thread_job.hpp>
@@ -59,38 +59,46 @@ class ThreadCore final : public PoolCore, private Timekeeper {
  private:
   using Jobs = std::unordered_map<const Batch*, std::shared_ptr<ThreadJob>>;
   using Finished = Jobs::node_type;  ///< a job that left; destroyed without the lock
+  using Chunk = std::unique_ptr<ThreadChunk>;
+  using Workers = Chain<std::shared_ptr<ThreadWorker>>;
 
   // -- feeding (thread_core.cpp) -----------------------------------------------------------------
   void start_feeding(const std::shared_ptr<ThreadJob>& job);
   void feed(const std::shared_ptr<ThreadJob>& job);
   [[nodiscard]] bool may_feed(ThreadJob& job);
   [[nodiscard]] bool feed_chunk(const std::shared_ptr<ThreadJob>& job);
-  void enqueue(ThreadChunk chunk);
-  void post_feeding(std::shared_ptr<ThreadJob> job) noexcept;
-  void finish_feeding(ThreadJob& job);
-  void finish_chunk(ThreadJob& job);
-  [[nodiscard]] Finished release_if_over(ThreadJob& job);
-  void end_all(std::unique_lock<std::mutex> lock, const std::exception_ptr& reason, bool at_once);
+  void enqueue(Chunk chunk) noexcept;
+  void post_feeding(const std::shared_ptr<ThreadJob>& job) noexcept;
+  void finish_feeding(ThreadJob& job) noexcept;
+  void finish_chunk(ThreadJob& job) noexcept;
+  void leave_if_over(ThreadJob& job) noexcept;
+  [[nodiscard]] Finished release_if_over(ThreadJob& job) noexcept;
+  void break_pool(std::unique_lock<std::mutex>& lock, const char* what,
+                  const std::exception_ptr& cause) noexcept;
+  void end_all(std::unique_lock<std::mutex>& lock, PoolEnd end,
+               const std::exception_ptr& reason) noexcept;
   void forget_queued(const ThreadChunk& chunk) noexcept;
 
   // -- workers (thread_workers.cpp) --------------------------------------------------------------
   void work(const std::shared_ptr<ThreadWorker>& self);
   [[nodiscard]] bool initialize();
-  [[nodiscard]] std::optional<ThreadChunk> next_chunk(std::size_t tasks_left);
-  [[nodiscard]] bool run_chunk(ThreadWorker& self, const ThreadChunk& chunk);
-  [[nodiscard]] bool replace(const std::shared_ptr<ThreadWorker>& self);
+  [[nodiscard]] Chunk next_chunk(std::size_t tasks_left);
+  [[nodiscard]] Chunk take_chunk(std::size_t tasks_left) noexcept;
+  [[nodiscard]] bool run_chunk(ThreadWorker& self, const ThreadChunk& chunk) noexcept;
+  [[nodiscard]] bool replace(const std::shared_ptr<ThreadWorker>& self) noexcept;
   void start_worker(std::size_t index);
-  void stop_workers();
+  void stop_workers() noexcept;
+  [[nodiscard]] std::jthread take_thread() noexcept;
   [[nodiscard]] bool workers_end() const noexcept { return stopping_ || terminated_ || broken_; }
 
   // -- timeouts (thread_timeouts.cpp) ------------------------------------------------------------
   void expect(Clock::time_point deadline) noexcept override;
   void keep_time();
   [[nodiscard]] std::optional<Clock::time_point> take_away_overdue(
-      std::unique_lock<std::mutex>& lock);
-  void take_away(std::size_t number, std::unique_lock<std::mutex>& lock);
-  void start_missing(std::unique_lock<std::mutex>& lock, Clock::time_point now);
-  void leave_overdue(const std::shared_ptr<ThreadWorker>& self);
+      std::unique_lock<std::mutex>& lock) noexcept;
+  void take_away(std::size_t number, std::unique_lock<std::mutex>& lock) noexcept;
+  void start_missing(std::unique_lock<std::mutex>& lock, Clock::time_point now) noexcept;
+  void leave_overdue(const std::shared_ptr<ThreadWorker>& self) noexcept;
 
   // Immutable after construction.
   const std::uint64_t process_;
@@ -98,6 +106,10 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   const PoolOptions options_;
   const Lookahead lookahead_;
   const std::size_t most_chunks_;  ///< of one job, queued or running
+  // What ends jobs also when there is no memory to make another.
+  const std::exception_ptr task_cancelled_;
+  const std::exception_ptr pool_terminated_;
+  const std::exception_ptr no_memory_;  ///< a `PoolBroken`
 
   ThreadCounts counts_;
   HelperThreads helpers_;
@@ -105,13 +117,12 @@ class ThreadCore final : public PoolCore, private Timekeeper {
 
   mutable std::mutex mutex_;
   // Guarded by mutex_.
-  std::deque<ThreadChunk> queue_;
+  Chain<Chunk> queue_;
   Jobs jobs_;                                           ///< not yet fed, or with chunks in the pool
   std::vector<std::shared_ptr<ThreadWorker>> workers_;  ///< by number; null: could not be started
-  std::vector<std::shared_ptr<ThreadWorker>>
-      overdue_;                      ///< replaced, but still in a task that timed out
-  std::vector<std::jthread> ended_;  ///< about to return; to be joined
-  std::jthread timekeeper_;          ///< runs once a timeout was asked for
+  Workers overdue_;          ///< replaced, but still in a task that timed out
+  Workers ended_;            ///< about to return; to be joined
+  std::jthread timekeeper_;  ///< runs once a timeout was asked for
   supervise::RestartPolicy restarts_;
   std::uint64_t resolved_before_ = 0;                      ///< items, at the last failed start
   Clock::time_point retry_at_ = Clock::time_point::max();  ///< of workers that could not be started

@@ -33,6 +33,7 @@ struct ThreadChunk {
   std::size_t first_index = 0;  ///< place in the batch of item 0
   std::size_t begin = 0;        ///< items of `items`
   std::size_t end = 0;
+  std::unique_ptr<ThreadChunk> behind = nullptr;  ///< in the queue
 
   [[nodiscard]] std::size_t size() const noexcept { return end - begin; }
 };
@@ -71,6 +72,7 @@ class LIBPOOL_EXPORT ThreadJob {
   bool feed_again = false;        ///< room appeared meanwhile
   bool waits_for_chunks = false;  ///< feeding goes on when fewer chunks are in the pool
   bool fed = false;               ///< nothing more will be pulled
+  PoolEnd told = PoolEnd::none;   ///< the last end of the pool that the batch has heard of
 
  private:
   const std::shared_ptr<Batch> batch_;

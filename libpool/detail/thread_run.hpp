@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -56,6 +57,7 @@ struct ThreadWorker {
   std::jthread thread;
   std::jthread predecessor;              ///< ends as this one begins, which joins it
   const ThreadChunk* current = nullptr;  ///< the chunk that it runs
+  std::shared_ptr<ThreadWorker> behind;  ///< among those that are overdue, or have ended
 
   std::mutex timing;
   // Guarded by timing, which may be taken under the core's mutex.

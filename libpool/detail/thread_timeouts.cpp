@@ -3,6 +3,7 @@
 ///
 /// Runs in the parent, on the timekeeper's thread, which exists once a batch has a timeout.
 #include <algorithm>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -34,10 +35,10 @@ void ThreadCore::keep_time() {
     if (!deadline) continue;  // the lock was given up: look again
     const auto earliest = std::min(*deadline, retry_at_);
     next_wake_.store(earliest.time_since_epoch().count());
-    auto ended = std::exchange(ended_, {});
-    if (!ended.empty()) {
+    if (!ended_.empty()) {
+      std::jthread ended = std::move(ended_.pop_front()->thread);
       lock.unlock();
-      ended.clear();  // joins threads that are returning
+      ended.join();  // it is returning
       lock.lock();
       continue;
     }
@@ -50,7 +51,8 @@ void ThreadCore::keep_time() {
 }
 
 /// The earliest deadline of all; nothing if one has passed, and its item was timed out.
-std::optional<Clock::time_point> ThreadCore::take_away_overdue(std::unique_lock<std::mutex>& lock) {
+std::optional<Clock::time_point> ThreadCore::take_away_overdue(
+    std::unique_lock<std::mutex>& lock) noexcept {
   auto earliest = Clock::time_point::max();
   for (std::size_t index = 0; index < workers_.size(); ++index) {
     if (!workers_[index]) continue;
@@ -72,37 +74,53 @@ std::optional<Clock::time_point> ThreadCore::take_away_overdue(std::unique_lock<
 }
 
 /// The worker is in overtime: settles its item, queues the rest of its chunk again, and makes its
-/// place free.
-void ThreadCore::take_away(std::size_t number, std::unique_lock<std::mutex>& lock) {
+/// place free. Without memory for that, the job ends with that.
+void ThreadCore::take_away(std::size_t number, std::unique_lock<std::mutex>& lock) noexcept {
   const auto worker = std::exchange(workers_[number], nullptr);
   overdue_.push_back(worker);
   if (!workers_end()) retry_at_ = Clock::time_point::min();
-  ThreadChunk chunk = *worker->current;
+  const ThreadChunk& chunk = *worker->current;
+  std::shared_ptr<ThreadJob> job = chunk.job;
   const std::size_t index = worker->item;
-  const std::size_t item = index - chunk.first_index;
-  const std::size_t rest = chunk.end - item - 1;
-  counts_.running.fetch_sub(rest + 1);
+  const std::size_t next = index - chunk.first_index + 1;
+  const std::size_t left = chunk.end - next;
+  Chunk rest;
+  std::exception_ptr error;
+  bool lacks_memory = false;
+  try {
+    const auto what = "libpool: item " + std::to_string(index) + " passed its timeout";
+    error = std::make_exception_ptr(TaskTimeout(what, index));
+    rest.reset(new ThreadChunk{job, chunk.items, chunk.first_index, next, chunk.end});
+  } catch (const std::bad_alloc&) {
+    error = std::current_exception();
+    lacks_memory = true;
+  }
+  counts_.running.fetch_sub(left + 1);
   counts_.timed_out.fetch_add(1);
   counts_.lost.fetch_add(1);
-  if (terminated_ || broken_) {
-    counts_.cancelled.fetch_add(rest);
-  } else if (rest != 0) {
-    counts_.queued.fetch_add(rest);
-    ++chunk.job->chunks;
-    queue_.push_front({chunk.job, chunk.items, chunk.first_index, item + 1, chunk.end});
+  if (terminated_ || broken_ || lacks_memory) {
+    counts_.cancelled.fetch_add(left);
+  } else if (left != 0) {
+    counts_.queued.fetch_add(left);
+    ++job->chunks;
+    queue_.push_front(std::move(rest));
     work_.notify_one();
   }
   lock.unlock();
-  const auto what = "libpool: item " + std::to_string(index) + " passed its timeout";
-  chunk.job->batch().fail(index, std::make_exception_ptr(TaskTimeout(what, index)));
-  finish_chunk(*chunk.job);
-  chunk = {};  // user code may run
+  if (lacks_memory) {
+    job->batch().abandon(error, false);
+  } else {
+    job->batch().fail(index, error);
+  }
+  finish_chunk(*job);
+  rest = nullptr;  // user code may run
+  job = nullptr;
   lock.lock();
 }
 
 /// Starts threads in the places of overdue ones. Where the system has none left, it is tried again,
 /// as often as the restart intensity allows.
-void ThreadCore::start_missing(std::unique_lock<std::mutex>& lock, Clock::time_point now) {
+void ThreadCore::start_missing(std::unique_lock<std::mutex>& lock, Clock::time_point now) noexcept {
   if (retry_at_ > now) return;
   retry_at_ = Clock::time_point::max();
   if (workers_end()) return;
@@ -115,20 +133,18 @@ void ThreadCore::start_missing(std::unique_lock<std::mutex>& lock, Clock::time_p
         retry_at_ = *retry;
         return;
       }
-      broken_ = std::make_exception_ptr(
-          PoolBroken("libpool: no more threads can be started", std::current_exception()));
-      end_all(std::move(lock), std::exception_ptr(broken_), false);
-      lock = std::unique_lock(mutex_);
+      break_pool(lock, "libpool: no more threads can be started", std::current_exception());
       return;
     }
   }
 }
 
 /// The last thing that an overdue thread does.
-void ThreadCore::leave_overdue(const std::shared_ptr<ThreadWorker>& self) {
+void ThreadCore::leave_overdue(const std::shared_ptr<ThreadWorker>& self) noexcept {
   std::lock_guard lock(mutex_);
-  std::erase(overdue_, self);
-  if (self->thread.joinable()) ended_.push_back(std::move(self->thread));
+  static_cast<void>(
+      overdue_.take_if([&](const ThreadWorker& worker) { return &worker == self.get(); }));
+  if (self->thread.joinable()) ended_.push_back(self);
   deadlines_.notify_one();
 }
 

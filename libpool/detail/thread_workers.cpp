@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include <libpool/detail/thread_core.hpp>
@@ -47,7 +48,7 @@ void ThreadCore::work(const std::shared_ptr<ThreadWorker>& self) {
   while (auto chunk = next_chunk(tasks_left)) {
     if (!run_chunk(*self, *chunk)) return leave_overdue(self);
     finish_chunk(*chunk->job);
-    if (tasks_left != unlimited) tasks_left -= chunk->size();
+    if (tasks_left != unlimited) tasks_left -= std::min(chunk->size(), tasks_left);
     if (tasks_left != 0) continue;
     if (replace(self)) return;
     tasks_left = *options_.max_tasks_per_child;
@@ -74,9 +75,7 @@ bool ThreadCore::initialize() {
     if (std::exchange(resolved_before_, resolved) != resolved) restarts_.resolved();
     const auto retry_at = restarts_.failed(Clock::now());
     if (!retry_at) {
-      broken_ = std::make_exception_ptr(
-          PoolBroken("libpool: the workers' initializer keeps failing", error));
-      end_all(std::move(lock), std::exception_ptr(broken_), false);
+      break_pool(lock, "libpool: the workers' initializer keeps failing", error);
       return false;
     }
     if (pause_.wait_until(lock, *retry_at, [this] { return workers_end(); })) return false;
@@ -85,40 +84,46 @@ bool ThreadCore::initialize() {
 }
 
 /// Waits for a chunk of at most `tasks_left` items; nothing when the workers end.
-std::optional<ThreadChunk> ThreadCore::next_chunk(std::size_t tasks_left) {
+ThreadCore::Chunk ThreadCore::next_chunk(std::size_t tasks_left) {
   std::unique_lock lock(mutex_);
   while (true) {
     ++idle_;
     work_.wait(lock, [this] { return !queue_.empty() || workers_end(); });
     --idle_;
-    if (queue_.empty()) return std::nullopt;
-    ThreadChunk chunk;
-    if (queue_.front().size() > tasks_left) {
-      chunk = queue_.front();
-      chunk.end = chunk.begin + tasks_left;
-      queue_.front().begin = chunk.end;
-      ++chunk.job->chunks;
-      if (idle_ != 0) work_.notify_one();
-    } else {
-      chunk = std::move(queue_.front());
-      queue_.pop_front();
-    }
-    Batch& batch = chunk.job->batch();
+    if (queue_.empty()) return nullptr;
+    Chunk chunk = take_chunk(tasks_left);
+    Batch& batch = chunk->job->batch();
     if (batch.terms().feeding != Feeding::at_submit || batch.claim_start()) {
-      counts_.queued.fetch_sub(chunk.size());
-      counts_.running.fetch_add(chunk.size());
+      counts_.queued.fetch_sub(chunk->size());
+      counts_.running.fetch_add(chunk->size());
       return chunk;
     }
     // Cancelled in the queue, and counted there.
     lock.unlock();
-    finish_chunk(*chunk.job);
-    chunk = {};
+    finish_chunk(*chunk->job);
+    chunk = nullptr;
     lock.lock();
   }
 }
 
+/// The front of the queue, or the first `tasks_left` items of it. Called with the lock.
+ThreadCore::Chunk ThreadCore::take_chunk(std::size_t tasks_left) noexcept {
+  ThreadChunk& front = *queue_.front();
+  if (front.size() <= tasks_left) return queue_.pop_front();
+  const std::size_t end = front.begin + tasks_left;
+  try {
+    Chunk part(new ThreadChunk{front.job, front.items, front.first_index, front.begin, end});
+    front.begin = end;
+    ++part->job->chunks;
+    if (idle_ != 0) work_.notify_one();
+    return part;
+  } catch (const std::bad_alloc&) {
+    return queue_.pop_front();  // a thread that gets older than it should, rather than none
+  }
+}
+
 /// False if the worker was replaced meanwhile: the chunk is no more its own.
-bool ThreadCore::run_chunk(ThreadWorker& self, const ThreadChunk& chunk) {
+bool ThreadCore::run_chunk(ThreadWorker& self, const ThreadChunk& chunk) noexcept {
   const auto show = [&](const ThreadChunk* current) {
     std::lock_guard lock(mutex_);
     self.current = current;
@@ -135,11 +140,12 @@ bool ThreadCore::run_chunk(ThreadWorker& self, const ThreadChunk& chunk) {
 
 /// Starts the thread that comes after this one, which then returns. False if it cannot be started:
 /// this one goes on.
-bool ThreadCore::replace(const std::shared_ptr<ThreadWorker>& self) {
+bool ThreadCore::replace(const std::shared_ptr<ThreadWorker>& self) noexcept {
   std::lock_guard lock(mutex_);
   if (workers_end()) return false;
-  auto successor = std::make_shared<ThreadWorker>(self->index);
+  std::shared_ptr<ThreadWorker> successor;
   try {
+    successor = std::make_shared<ThreadWorker>(self->index);
     successor->thread = std::jthread([this, successor] { work(successor); });
   } catch (...) {
     return false;
@@ -152,33 +158,35 @@ bool ThreadCore::replace(const std::shared_ptr<ThreadWorker>& self) {
 }
 
 /// Called by `join`, which is alone. A worker may start its successor until it sees `stopping_`.
-void ThreadCore::stop_workers() {
-  std::jthread timekeeper;
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-    timekeeper.swap(timekeeper_);
-    work_.notify_all();
-    pause_.notify_all();
-    deadlines_.notify_all();
-  }
-  if (timekeeper.joinable()) timekeeper.join();
-  std::vector<std::jthread> threads;
+void ThreadCore::stop_workers() noexcept {
   std::unique_lock lock(mutex_);
-  for (auto* group : {&workers_, &overdue_}) {
-    for (const auto& worker : *group) {
-      if (worker && worker->thread.joinable()) threads.push_back(std::move(worker->thread));
-    }
+  stopping_ = true;
+  work_.notify_all();
+  pause_.notify_all();
+  deadlines_.notify_all();
+  for (std::jthread thread = take_thread(); thread.joinable(); thread = take_thread()) {
+    lock.unlock();
+    thread.join();
+    lock.lock();
   }
-  std::move(ended_.begin(), ended_.end(), std::back_inserter(threads));
-  ended_.clear();
-  lock.unlock();
-  threads.clear();  // joins
-  lock.lock();
-  // An overdue thread that left while the others were joined.
-  threads = std::exchange(ended_, {});
   overdue_.clear();
+  ended_.clear();
   std::fill(workers_.begin(), workers_.end(), nullptr);
+}
+
+/// A thread that is to be joined, the timekeeper before all others. Called with the lock.
+std::jthread ThreadCore::take_thread() noexcept {
+  if (timekeeper_.joinable()) return std::move(timekeeper_);
+  std::jthread taken;
+  const auto take = [&](ThreadWorker& worker) {
+    if (!taken.joinable()) taken = std::move(worker.thread);
+  };
+  for (const auto& worker : workers_) {
+    if (worker) take(*worker);
+  }
+  overdue_.for_each(take);
+  ended_.for_each(take);
+  return taken;
 }
 
 }  // namespace libpool::detail
