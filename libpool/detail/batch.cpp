@@ -68,18 +68,15 @@ bool Batch::abandon(std::exception_ptr reason, bool at_once) noexcept {
 
 void Batch::run_callback_then_finish(bool finished_already) noexcept {
   if (has_callback()) {
-    try {
-      core_->call_back([self = shared_from_this()] {
-        self->run_callback();
-        self->finish();
-      });
-      return;
-    } catch (...) {
-      // No memory to pass it on: better a callback on this thread than none.
-      run_callback();
-    }
+    core_->call_back(shared_from_this());
+  } else if (!finished_already) {
+    finish();
   }
-  if (!finished_already) finish();
+}
+
+void Batch::perform() noexcept {
+  run_callback();
+  finish();
 }
 
 void Batch::run_callback() noexcept {

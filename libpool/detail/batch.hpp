@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 
+#include <libpool/detail/errand.hpp>
 #include <libpool/detail/export.hpp>
 #include <libpool/pool_stats.hpp>
 #include <libpool/saturating_nanoseconds.hpp>
@@ -44,7 +45,7 @@ enum class PoolEnd : std::uint8_t { none, broken, terminated };
 /// All members are thread-safe unless said otherwise. No lock of a batch is held while it calls the
 /// core; those marked [leaf] call nothing and may be called under a lock of the core, the others
 /// must not.
-class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
+class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public Errand {
  public:
   /// Immutable after construction.
   struct Terms {
@@ -56,8 +57,6 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
 
   explicit Batch(Terms terms) : terms_(terms) {}
   virtual ~Batch() = default;
-  Batch(const Batch&) = delete;
-  Batch& operator=(const Batch&) = delete;
 
   /// [leaf]
   [[nodiscard]] const Terms& terms() const noexcept { return terms_; }
@@ -65,6 +64,12 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
   /// Set by the core in `submit`, before any other thread sees the batch. [leaf]
   void attach(std::shared_ptr<PoolCore> core) noexcept { core_ = std::move(core); }
   [[nodiscard]] PoolCore& core() const noexcept { return *core_; }
+
+  /// Whether a callback is called at the end: then the core makes sure of a thread for it. [leaf]
+  [[nodiscard]] virtual bool has_callback() const noexcept { return false; }
+
+  /// Calls it, when the batch has concluded.
+  void perform() noexcept final;
 
   // -- feeding: called by the core, by one thread at a time. A step is: `next_chunk`; if it is not
   // zero, pull at
@@ -149,8 +154,6 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch> {
   /// Wakes all that wait for the batch. Called without `mutex_`.
   void changed() noexcept;
 
-  /// Whether `call_callback` would call anything.
-  [[nodiscard]] virtual bool has_callback() const noexcept { return false; }
   /// Calls exactly one of the user's callbacks, and lets through what it throws.
   virtual void call_callback() {}
 
@@ -221,8 +224,8 @@ class LIBPOOL_EXPORT PoolCore : public std::enable_shared_from_this<PoolCore> {
   /// Cancels; true exactly when the batch ends as cancelled by this call.
   virtual bool cancel(Batch& batch) = 0;
 
-  /// Runs `callback` on a helper thread, soon; `join` waits for it. `callback` does not throw.
-  virtual void call_back(std::function<void()> callback) = 0;
+  /// Has a helper thread perform `callback`, soon; `join` waits for it.
+  virtual void call_back(std::shared_ptr<Errand> callback) noexcept = 0;
 
   /// Throws `PoolError` in a process other than the one that made the pool.
   virtual void check_process() const = 0;

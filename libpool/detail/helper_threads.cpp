@@ -8,22 +8,27 @@
 
 namespace libpool::detail {
 
-void HelperThreads::post(std::function<void()> function) {
+void HelperThreads::prepare() {
+  std::lock_guard lock(mutex_);
+  if (!stopped_ && threads_.empty()) threads_.emplace_back([this] { run(); });
+}
+
+void HelperThreads::post(std::shared_ptr<Errand> errand) noexcept {
   {
     std::lock_guard lock(mutex_);
-    // An idle thread that is already meant for an earlier function does not count.
+    // An idle thread that is already meant for an earlier errand does not count.
     const bool needs_thread = posted_.size() >= idle_;
     const bool somebody_comes =
         !stopped_ &&
         (!needs_thread || (threads_.size() < limit_ && start_thread()) || !threads_.empty());
     if (somebody_comes) {
-      posted_.push_back(std::move(function));
+      posted_.push_back(std::move(errand));
       work_.notify_one();
       return;
     }
     ++running_;
   }
-  function();
+  errand->perform();
   std::lock_guard lock(mutex_);
   --running_;
   if (posted_.empty() && running_ == 0) drained_.notify_all();
@@ -45,12 +50,11 @@ void HelperThreads::run() {
     work_.wait(lock, [this] { return stopped_ || !posted_.empty(); });
     --idle_;
     if (posted_.empty()) return;
-    auto function = std::move(posted_.front());
-    posted_.pop_front();
+    std::shared_ptr<Errand> errand = posted_.pop_front();
     ++running_;
     lock.unlock();
-    function();
-    function = nullptr;  // its captures may take locks when they die
+    errand->perform();
+    errand = nullptr;  // its destructor may take locks
     lock.lock();
     --running_;
     if (posted_.empty() && running_ == 0) drained_.notify_all();

@@ -7,37 +7,41 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include <libpool/detail/chain.hpp>
+#include <libpool/detail/errand.hpp>
 #include <libpool/detail/export.hpp>
 
 namespace libpool::detail {
 
-/// A cached pool that grows on demand: a posted function finds an idle thread or gets a new one, so
-/// that a slow one delays no other until the bound is reached. All members are thread-safe; call
-/// them without locks that a posted function may want.
+/// A cached pool that grows on demand: an errand finds an idle thread or gets a new one, so that a
+/// slow one delays no other until the bound is reached. All members are thread-safe; call them
+/// without locks that an errand may want.
 class LIBPOOL_EXPORT HelperThreads {
  public:
   /// `limit`: the most threads at once; zero means one.
-  explicit HelperThreads(std::size_t limit) : limit_(limit == 0 ? 1 : limit) {}
+  explicit HelperThreads(std::size_t limit) noexcept : limit_(limit == 0 ? 1 : limit) {}
   HelperThreads(const HelperThreads&) = delete;
   HelperThreads& operator=(const HelperThreads&) = delete;
   ~HelperThreads() { stop(); }
 
-  /// Runs `function`, which must not throw, on one of the threads. Where no thread can be started
-  /// and none is there, the function runs in the calling thread before this returns; so it does
-  /// after `stop()`. Throws `std::bad_alloc`, having done nothing.
-  void post(std::function<void()> function);
+  /// Makes sure that there is a thread, so that whatever is posted later finds one. Throws
+  /// `std::bad_alloc` and `std::system_error`. Does nothing after `stop()`.
+  void prepare();
 
-  /// Waits until all that was posted has run, also what those functions posted. Not for a posted
-  /// function.
+  /// Has one of the threads perform the errand, which must not be posted again before that begins.
+  /// Where no thread is there and none can be started, the calling thread does before this returns;
+  /// so it does after `stop()`.
+  void post(std::shared_ptr<Errand> errand) noexcept;
+
+  /// Waits until all that was posted is done, also what those errands posted. Not for an errand.
   void drain();
 
-  /// `drain()`, then ends the threads. Idempotent; not for a posted function.
+  /// `drain()`, then ends the threads. Idempotent; not for an errand.
   void stop();
 
   /// Threads that exist now.
@@ -51,10 +55,10 @@ class LIBPOOL_EXPORT HelperThreads {
 
   mutable std::mutex mutex_;
   // Guarded by mutex_.
-  std::deque<std::function<void()>> posted_;
+  Chain<std::shared_ptr<Errand>> posted_;
   std::vector<std::thread> threads_;
   std::size_t idle_ = 0;
-  std::size_t running_ = 0;  ///< functions
+  std::size_t running_ = 0;  ///< errands
   bool stopped_ = false;
   std::condition_variable work_;
   std::condition_variable drained_;

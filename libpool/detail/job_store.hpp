@@ -80,6 +80,10 @@ class JobStore : public Batch {
     return final_error() == nullptr;
   }
 
+  [[nodiscard]] bool has_callback() const noexcept override {
+    return callbacks_.success != nullptr || callbacks_.error != nullptr;
+  }
+
   void put_error(std::size_t index, std::exception_ptr error) noexcept override {
     std::lock_guard lock(mutex_);
     if (item_error_ && item_error_index_ < index) return;
@@ -91,10 +95,6 @@ class JobStore : public Batch {
   /// Makes the value out of the results, all of which are there. Called once at most, under a lock
   /// of the store.
   [[nodiscard]] virtual Stored assemble() = 0;
-
-  [[nodiscard]] bool has_callback() const noexcept override {
-    return callbacks_.success != nullptr || callbacks_.error != nullptr;
-  }
 
   void call_callback() override {
     // Their captures die here, on the thread that called them, and not with the last handle.

@@ -44,6 +44,8 @@ void ThreadCore::check_process() const {
 void ThreadCore::submit(const std::shared_ptr<ThreadJob>& job) {
   Batch& batch = job->batch();
   batch.attach(shared_from_this());
+  // Neither its callback nor its input may lack a thread later.
+  if (batch.terms().feeding == Feeding::by_helper || batch.has_callback()) helpers_.prepare();
   if (batch.terms().timeout.count() > 0) {
     std::lock_guard lock(mutex_);
     if (!timekeeper_.joinable() && !workers_end())
@@ -57,20 +59,14 @@ void ThreadCore::submit(const std::shared_ptr<ThreadJob>& job) {
     job->feeding = true;
   }
   if (batch.terms().feeding == Feeding::by_helper) {
-    post_feeding(job);
+    helpers_.post(job);
   } else {
     feed(job);
   }
 }
 
-/// Asks a helper thread to feed the job. One that cannot be fed for lack of memory ends with that.
-void ThreadCore::post_feeding(const std::shared_ptr<ThreadJob>& job) noexcept {
-  try {
-    helpers_.post([this, job] { feed(job); });
-  } catch (const std::bad_alloc&) {
-    job->batch().abandon(std::current_exception(), false);
-    finish_feeding(*job);
-  }
+void ThreadJob::perform() noexcept {
+  static_cast<ThreadCore&>(batch_->core()).feed(shared_from_this());
 }
 
 void ThreadCore::feed(const std::shared_ptr<ThreadJob>& job) {
@@ -182,7 +178,7 @@ void ThreadCore::finish_chunk(ThreadJob& job) noexcept {
       }
     }
   }
-  if (resumed) post_feeding(resumed);
+  if (resumed) helpers_.post(std::move(resumed));
 }
 
 ThreadCore::Finished ThreadCore::release_if_over(ThreadJob& job) noexcept {
@@ -205,7 +201,7 @@ void ThreadCore::room_appeared(Batch& batch) noexcept {
     if (std::exchange(found->second->feeding, true)) return;
     job = found->second;
   }
-  post_feeding(job);
+  helpers_.post(std::move(job));
 }
 
 bool ThreadCore::wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) {

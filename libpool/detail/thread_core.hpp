@@ -44,13 +44,18 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   void notify() noexcept override {}  // waiters sleep on their batch
   void room_appeared(Batch& batch) noexcept override;
   bool cancel(Batch& batch) override;
-  void call_back(std::function<void()> callback) override { helpers_.post(std::move(callback)); }
+  void call_back(std::shared_ptr<Errand> callback) noexcept override {
+    helpers_.post(std::move(callback));
+  }
   void check_process() const override;
   [[nodiscard]] std::size_t size() const noexcept override { return size_; }
   [[nodiscard]] PoolStats stats() override;
   void close() override;
   void terminate() override;
   void join() override;
+
+  /// Feeds the job until there is no room or no more input.
+  void feed(const std::shared_ptr<ThreadJob>& job);
 
   /// Chunks of one job that may be in the pool or wait for the consumer.
   [[nodiscard]] Lookahead lookahead() const noexcept { return lookahead_; }
@@ -64,11 +69,9 @@ class ThreadCore final : public PoolCore, private Timekeeper {
 
   // -- feeding (thread_core.cpp) -----------------------------------------------------------------
   void start_feeding(const std::shared_ptr<ThreadJob>& job);
-  void feed(const std::shared_ptr<ThreadJob>& job);
   [[nodiscard]] bool may_feed(ThreadJob& job);
   [[nodiscard]] bool feed_chunk(const std::shared_ptr<ThreadJob>& job);
   void enqueue(Chunk chunk) noexcept;
-  void post_feeding(const std::shared_ptr<ThreadJob>& job) noexcept;
   void finish_feeding(ThreadJob& job) noexcept;
   void finish_chunk(ThreadJob& job) noexcept;
   void leave_if_over(ThreadJob& job) noexcept;

@@ -39,7 +39,7 @@ struct ThreadChunk {
 };
 
 /// The untyped half.
-class LIBPOOL_EXPORT ThreadJob {
+class LIBPOOL_EXPORT ThreadJob : public Errand, public std::enable_shared_from_this<ThreadJob> {
  public:
   struct Pulled {
     std::shared_ptr<void> items = nullptr;
@@ -51,11 +51,12 @@ class LIBPOOL_EXPORT ThreadJob {
   };
 
   explicit ThreadJob(std::shared_ptr<Batch> batch) noexcept : batch_(std::move(batch)) {}
-  ThreadJob(const ThreadJob&) = delete;
-  ThreadJob& operator=(const ThreadJob&) = delete;
   virtual ~ThreadJob() = default;
 
   [[nodiscard]] Batch& batch() const noexcept { return *batch_; }
+
+  /// Feeds the job, on a helper thread.
+  void perform() noexcept final;
 
   /// At most `limit` items. Throws `std::bad_alloc`, having pulled nothing.
   [[nodiscard]] virtual Pulled pull(std::size_t limit) = 0;

@@ -40,7 +40,9 @@ class Engine final : public detail::ProcessCore {
   void notify() noexcept override;
   void room_appeared(Batch& batch) noexcept override;
   bool cancel(Batch& batch) override;
-  void call_back(std::function<void()> callback) override { helpers_.post(std::move(callback)); }
+  void call_back(std::shared_ptr<detail::Errand> callback) noexcept override {
+    helpers_.post(std::move(callback));
+  }
   void check_process() const override;
   std::size_t size() const noexcept override { return pool_.workers; }
   PoolStats stats() override;
@@ -51,6 +53,11 @@ class Engine final : public detail::ProcessCore {
  private:
   using Lock = std::unique_lock<std::mutex>;
   enum class Stage : std::uint8_t { open, closed, terminated };
+
+  /// Every job of an engine: a helper thread can feed it.
+  struct FedJob final : submit::Job, detail::Errand, std::enable_shared_from_this<FedJob> {
+    void perform() noexcept override;
+  };
 
   // Driving (engine.cpp). The functions with a Lock are called with it held and may let go of it
   // meanwhile.

@@ -3,7 +3,7 @@
 /// Runs in the parent, on the batch's feeding thread: the caller that blocks, the thread that
 /// submits, or a helper. Iterators and encoders of the user run without the engine's lock, so that
 /// a slow input delays nobody else.
-#include <new>
+#include <memory>
 #include <utility>
 
 #include <libpool/engine/engine.hpp>
@@ -151,23 +151,22 @@ void Engine::feed_starved(Lock& lock) noexcept {
 }
 
 /// Asks a helper thread to feed the job. Lets go of the lock, because the helper may be this thread
-/// itself. A job that cannot be fed for lack of memory ends with that.
+/// itself.
 void Engine::post_feeding(const std::shared_ptr<Job>& job, Lock& lock) noexcept {
   if (job->posted) return;
   job->posted = true;
   lock.unlock();
-  try {
-    helpers_.post([this, job] {
-      {
-        const Lock begins(mutex_);
-        job->posted = false;
-      }
-      feed(job);
-    });
-  } catch (const std::bad_alloc&) {
-    abandon(job, std::current_exception(), false);
-  }
+  helpers_.post(std::static_pointer_cast<FedJob>(job));
   lock.lock();
+}
+
+void Engine::FedJob::perform() noexcept {
+  auto& engine = static_cast<Engine&>(batch->core());
+  {
+    const Lock begins(engine.mutex_);
+    posted = false;
+  }
+  engine.feed(shared_from_this());
 }
 
 }  // namespace libpool::engine

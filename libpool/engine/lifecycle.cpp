@@ -66,7 +66,9 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
   check_process();
   const Feeding feeding = batch->terms().feeding;
   batch->attach(shared_from_this());
-  auto job = std::make_shared<Job>();
+  // Neither its callback nor its input may lack a thread later.
+  if (feeding == Feeding::by_helper || batch->has_callback()) helpers_.prepare();
+  const auto job = std::make_shared<FedJob>();
   job->runner = codec->runner();
   job->codec = std::move(codec);
   job->batch = std::move(batch);

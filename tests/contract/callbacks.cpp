@@ -243,9 +243,14 @@ BOTH_POOLS("a callback may close the pool") {
 BOTH_POOLS("a callback may terminate the pool") {
   Pool pool(1);
   oracle::Fresh fresh;
-  auto handle =
-      pool.apply_async(square, std::tuple(3), {.callback = [&](int) { pool.terminate(); }});
+  std::atomic<bool> submitted = false;
+  auto handle = pool.apply_async(square, std::tuple(3), {.callback = [&](int) {
+                                   submitted.wait(false);
+                                   pool.terminate();
+                                 }});
   auto later = pool.map_async(wait_at_gate, numbers(10));
+  submitted = true;
+  submitted.notify_all();
   handle.wait();
   CHECK_THROWS_AS(later.get(), libpool::PoolTerminated);
 }

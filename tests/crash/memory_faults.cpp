@@ -49,12 +49,12 @@ void* allocate(std::size_t bytes, std::size_t alignment) noexcept {
       (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
   return std::aligned_alloc(alignment, size);
 }
-void* allocate_or_throw(std::size_t bytes, std::size_t alignment) {
+[[maybe_unused]] void* allocate_or_throw(std::size_t bytes, std::size_t alignment) {
   if (void* memory = allocate(bytes, alignment)) return memory;
   throw std::bad_alloc();
 }
 
-constexpr std::size_t usual_alignment = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+[[maybe_unused]] constexpr std::size_t usual_alignment = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
 }  // namespace
 
@@ -64,7 +64,7 @@ constexpr std::size_t usual_alignment = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 #endif
 
-// Not under a sanitizer, which has an `operator new` of its own to see with: nothing fails there.
+// Not under a sanitizer, which sees by an `operator new` of its own.
 #ifndef ORACLE_SANITIZED
 void* operator new(std::size_t bytes) { return allocate_or_throw(bytes, usual_alignment); }
 void* operator new[](std::size_t bytes) { return allocate_or_throw(bytes, usual_alignment); }
@@ -167,11 +167,16 @@ void async_life(Life& life) {
   };
   life.step(map);
   life.step([&] {
+    // Which may use the pool again.
     std::atomic<int> called{0};
+    const auto call = [&] {
+      ++called;
+      life.expect(pool->apply(twice, 4) == 8);
+    };
     const auto handle =
         pool->map_async(twice, numbers(5),
-                        {.callback = [&](const auto&) { ++called; },
-                         .error_callback = [&](const std::exception_ptr&) { ++called; }});
+                        {.callback = [&](const auto&) { call(); },
+                         .error_callback = [&](const std::exception_ptr&) { call(); }});
     handle.wait();
     life.expect(called == 1);
   });
@@ -255,20 +260,20 @@ Verdict live(void (*body)(Life&), Shortage shortage, long nth) {
   return life.verdict() != fine ? life.verdict() : left_behind(before);
 }
 
-/// The next allocation to fail. With LIBPOOL_ALL_FAULTS in the environment each fails; else every
-/// `stride`-th.
-long after(long nth, long stride) {
+/// With LIBPOOL_ALL_FAULTS in the environment each allocation fails, else every fourth.
+long stride() {
   static const bool all = std::getenv("LIBPOOL_ALL_FAULTS") != nullptr;
-  return all ? nth + 1 : nth + stride;
+  return all ? 1 : 4;
 }
 
 /// As many lives as it takes for one to end before the shortage begins.
-void check_all(const char* name, void (*body)(Life&), long stride) {
+void check_all(const char* name, void (*body)(Life&)) {
+  // A sanitizer has an `operator new` of its own, in which nothing fails.
   if (oracle::sanitized) return;
   int lives = 0;
   for (const Shortage shortage : {Shortage::of_one, Shortage::of_a_call, Shortage::for_ever}) {
     // Each kind begins elsewhere, so that together they see more.
-    for (long nth = 1 + static_cast<long>(shortage) * stride / 3;; nth = after(nth, stride)) {
+    for (long nth = 1 + static_cast<long>(shortage) * stride() / 3;; nth += stride()) {
       ++lives;
       oracle::page.words[allocations_word] = nth;
       const std::string seen = seen_in_child([&] { return live(body, shortage, nth); });
@@ -285,17 +290,17 @@ void check_all(const char* name, void (*body)(Life&), long stride) {
 }  // namespace
 
 TEST_CASE("a process pool survives or reports each allocation that fails") {
-  check_all("calls that block", blocking_life<libpool::ProcessPool>, 1);
-  check_all("lazy calls", lazy_life<libpool::ProcessPool>, 1);
-  check_all("calls that do not block", async_life<libpool::ProcessPool>, 1);
-  check_all("deaths", deadly_life, 1);
-  check_all("failed starts", broken_life<libpool::ProcessPool>, 1);
+  check_all("calls that block", blocking_life<libpool::ProcessPool>);
+  check_all("lazy calls", lazy_life<libpool::ProcessPool>);
+  check_all("calls that do not block", async_life<libpool::ProcessPool>);
+  check_all("deaths", deadly_life);
+  check_all("failed starts", broken_life<libpool::ProcessPool>);
 }
 
 TEST_CASE("a thread pool survives or reports each allocation that fails") {
-  check_all("calls that block", blocking_life<libpool::ThreadPool>, 1);
-  check_all("lazy calls", lazy_life<libpool::ThreadPool>, 1);
-  check_all("calls that do not block", async_life<libpool::ThreadPool>, 1);
-  check_all("replaced threads", replaced_life, 1);
-  check_all("failed starts", broken_life<libpool::ThreadPool>, 1);
+  check_all("calls that block", blocking_life<libpool::ThreadPool>);
+  check_all("lazy calls", lazy_life<libpool::ThreadPool>);
+  check_all("calls that do not block", async_life<libpool::ThreadPool>);
+  check_all("replaced threads", replaced_life);
+  check_all("failed starts", broken_life<libpool::ThreadPool>);
 }

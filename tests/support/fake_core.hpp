@@ -32,11 +32,11 @@ class FakeCore final : public detail::PoolCore {
   bool cancel(detail::Batch& batch) override {
     return batch.abandon(std::make_exception_ptr(TaskCancelled()), false);
   }
-  void call_back(std::function<void()> callback) override {
+  void call_back(std::shared_ptr<detail::Errand> callback) noexcept override {
     if (keep_callbacks) {
       callbacks.push_back(std::move(callback));
     } else {
-      callback();
+      callback->perform();
     }
   }
   void check_process() const override {
@@ -52,7 +52,7 @@ class FakeCore final : public detail::PoolCore {
   std::atomic<int> rooms{0};
   bool keep_callbacks = false;  ///< `callbacks` wait until the test runs them
   bool foreign = false;
-  std::vector<std::function<void()>> callbacks;
+  std::vector<std::shared_ptr<detail::Errand>> callbacks;
 };
 
 /// A store attached to a core of its own.

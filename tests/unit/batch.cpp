@@ -78,7 +78,7 @@ TEST_CASE("a batch is not done before its callback has returned") {
   batch->end_input(nullptr);
   CHECK_FALSE(batch->done());
   REQUIRE(batch.core->callbacks.size() == 1);
-  batch.core->callbacks[0]();
+  batch.core->callbacks[0]->perform();
   CHECK(batch->done());
   CHECK(calls.successes == 1);
 }
@@ -127,7 +127,7 @@ TEST_CASE(
   CHECK(batch->abandon(error_of("terminated"), true));
   CHECK(batch->done());
   REQUIRE(batch.core->callbacks.size() == 1);
-  batch.core->callbacks[0]();
+  batch.core->callbacks[0]->perform();
   CHECK_THROWS_WITH(static_cast<void>(batch->value()), "terminated");
 }
 
@@ -142,7 +142,7 @@ TEST_CASE(
   CHECK(batch->done());
   CHECK_THROWS_WITH(static_cast<void>(batch->value()), "terminated");
   REQUIRE(batch.core->callbacks.size() == 1);
-  batch.core->callbacks[0]();
+  batch.core->callbacks[0]->perform();
   CHECK(calls.successes + calls.errors == 1);
 }
 
