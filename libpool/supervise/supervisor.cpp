@@ -135,11 +135,10 @@ void Supervisor::spawned(std::uint32_t worker, ForkServer::Event event) {
   record.start_error = nullptr;
   ++tally_.spawned;
   if (!record.pidfd || !record.socket) {
-    // No descriptors left in this process: without them the worker could be neither killed nor
-    // served.
+    // No descriptors left in this process. The worker has perhaps begun an item, and serves as well
+    // as it can: the server kills it for us, and a payload of own memory makes it end by itself.
     record.start_error =
         std::make_exception_ptr(std::system_error(EMFILE, std::generic_category(), "recvmsg"));
-    kill(worker);
   }
   if (ending_ || resetting_) kill(worker);
 }

@@ -76,6 +76,28 @@ TEST_CASE("a host that runs out of descriptors while its pool lives has it back 
   }
 }
 
+TEST_CASE("a worker whose descriptors its host cannot take serves it, and is replaced") {
+  // The sanitizer of undefined behaviour needs a pipe of its own to look at an object.
+  if (oracle::sanitized) return;
+  CHECK(oracle::exit_of_child([] {
+          const auto pool = std::make_unique<ProcessPool>(1, small_options());
+          constexpr rlim_t fewer_than_are_open = 5;
+          limit(RLIMIT_NOFILE, fewer_than_are_open);
+          bool right = throws<libpool::WorkerCrashed>([&] { pool->apply([] { ::_exit(3); }); });
+          for (int round = 0; round < 20; ++round) {
+            right = pool->map(twice, numbers(200))[199] == 398 && right;
+          }
+          right =
+              throws<libpool::TaskTimeout>([&] {
+                pool->map(sleep_for_ever, numbers(1), {.timeout = std::chrono::milliseconds{2}});
+              }) &&
+              right;
+          right = pool->map(twice, numbers(200))[199] == 398 && right;
+          limit(RLIMIT_NOFILE, 1024);
+          return verdict(serves(*pool) && right);
+        }) == all_right);
+}
+
 TEST_CASE("a host that runs out of processes gets an error or a pool") {
   // Root has no limit: another user, of whom nobody else runs anything, has.
   constexpr uid_t nobody_else = 64'123;
