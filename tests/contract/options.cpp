@@ -237,7 +237,7 @@ BOTH_POOLS("the smallest bounds still work") {
   CHECK(drain(pool.imap(square, numbers(100))) == squares(100));
   const std::vector<std::string> words(20, std::string(10'000, 'x'));
   CHECK(pool.map([](const std::string& word) { return word + "!"; }, words) ==
-        std::vector<std::string>(20, std::string(10'000, 'x') + "!"));
+        std::vector<std::string>(20, std::string(10'000, 'x').append("!")));
 }
 
 BOTH_POOLS("an initializer that always throws breaks the pool, with its exception as the cause") {
