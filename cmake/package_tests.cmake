@@ -1,7 +1,11 @@
 # Programs of others can use the library: installed or as a subdirectory, static or shared.
+set(launcher ${CMAKE_CXX_COMPILER_LAUNCHER})
+if(launcher)
+  list(GET launcher -1 launcher)  # without its settings for precompiled headers, of which there are none
+endif()
 set(package_settings
   -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
-  -DCMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER}
+  -DCMAKE_CXX_COMPILER_LAUNCHER=${launcher}
   -DLIBPOOL_WERROR=${LIBPOOL_WERROR})
 foreach(method find_package add_subdirectory)
   foreach(kind static shared)
