@@ -55,12 +55,8 @@ LIBPOOL_CATCHES_FORCED_UNWIND void encode(PayloadWriter& out, const T& value) {
   }
 }
 
-/// Takes the value that `encode` wrote there. Throws `SerializationError` if the payload is too
-/// short or is no such value, and for whatever a `serialize` or a constructor throws; the reader is
-/// then anywhere. No byte is read twice, and no more memory is reserved than the payload could
-/// fill.
 template <class T>
-[[nodiscard]] LIBPOOL_CATCHES_FORCED_UNWIND T decode(PayloadReader& in) {
+[[nodiscard]] LIBPOOL_CATCHES_FORCED_UNWIND T decode_checked(PayloadReader& in) {
   try {
     if constexpr (Bits<T> && std::is_default_constructible_v<T>) {
       T value{};
@@ -75,6 +71,23 @@ template <class T>
   } catch (...) {
     throw_decoding_failed(typeid(T));
   }
+}
+
+/// Takes the value that `encode` wrote there. Throws `SerializationError` if the payload is too
+/// short or is no such value, and for whatever a `serialize` or a constructor throws; the reader is
+/// then anywhere. No byte is read twice, and no more memory is reserved than the payload could
+/// fill.
+template <class T>
+[[nodiscard]] T decode(PayloadReader& in) {
+  // Short enough for the compiler to put it into the loop over the items.
+  if constexpr (Bits<T> && std::is_trivially_default_constructible_v<T> && !is_made_of_bool<T>) {
+    if (in.remaining() >= sizeof(T)) [[likely]] {
+      T value;
+      in.read(static_cast<void*>(std::addressof(value)), sizeof value);
+      return value;
+    }
+  }
+  return decode_checked<T>(in);
 }
 
 template <class View>
