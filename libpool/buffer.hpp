@@ -17,8 +17,9 @@ namespace libpool {
 /// the last one, which may outlive the pool.
 ///
 /// As a function's result it spares a large one the copy into fresh memory that a `std::vector`
-/// costs; as an argument it travels as a vector does, and is shared where the function takes a
-/// `std::span<const T>`. Const members are thread-safe.
+/// costs, if it is at least a quarter of what was received with it; as an argument it travels as a
+/// vector does, and is shared where the function takes a `std::span<const T>`. Const members are
+/// thread-safe.
 template <class T>
 class Buffer {
   static_assert(std::is_trivially_copyable_v<T> && !std::is_same_v<T, bool>,
@@ -30,6 +31,17 @@ class Buffer {
   using iterator = const T*;
 
   Buffer() noexcept = default;
+  Buffer(const Buffer&) noexcept = default;
+  Buffer& operator=(const Buffer&) noexcept = default;
+  /// Leaves an empty buffer.
+  Buffer(Buffer&& other) noexcept
+      : memory_(std::move(other.memory_)), elements_(std::exchange(other.elements_, {})) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    memory_ = std::move(other.memory_);
+    elements_ = std::exchange(other.elements_, {});
+    return *this;
+  }
+  ~Buffer() = default;
 
   /// Takes the vector over. Throws `std::bad_alloc`.
   Buffer(std::vector<T> elements) {

@@ -82,7 +82,8 @@ struct PoolOptions {
   SaturatingNanoseconds restart_backoff = std::chrono::milliseconds{100};
 
   /// Threads of the parent that may run callbacks and pull lazy inputs at once. They are started
-  /// when needed; past the bound a slow callback delays others.
+  /// when needed; past the bound a slow callback delays others. Those that wait for a job of a pool
+  /// do not count.
   std::size_t helper_threads = 256;
 
   /// Whether a crashing worker writes a core file. Off by default: dumping delays the notice

@@ -105,8 +105,9 @@ class PayloadHolder {
   PayloadHolder(const PayloadHolder&) = delete;
   PayloadHolder& operator=(const PayloadHolder&) = delete;
 
-  /// The payload's bytes stay where they are while this lives. Throws `std::bad_alloc`.
-  [[nodiscard]] virtual std::shared_ptr<const void> hold() = 0;
+  /// The payload's bytes stay where they are while this lives. Null if so few `bytes` of them are
+  /// not worth it. Throws `std::bad_alloc`.
+  [[nodiscard]] virtual std::shared_ptr<const void> hold(std::size_t bytes) = 0;
 
  protected:
   ~PayloadHolder() = default;

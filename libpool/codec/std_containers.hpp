@@ -159,8 +159,9 @@ struct Adapter<Buffer<T>> {
   }
   static void load_into(Decoder& decoder, Buffer<T>& buffer) {
     const std::size_t count = open_block<T>(decoder);
-    PayloadHolder* const holder = decoder.in.holder();
-    if (holder == nullptr || alignof(T) > 16) {
+    PayloadHolder* const holder = alignof(T) <= 16 ? decoder.in.holder() : nullptr;
+    auto memory = holder != nullptr ? holder->hold(count * sizeof(T)) : nullptr;
+    if (memory == nullptr) {
       std::vector<T> elements;
       load_block(decoder, elements, count);
       buffer = Buffer<T>(std::move(elements));
@@ -168,7 +169,7 @@ struct Adapter<Buffer<T>> {
     }
     const std::byte* block = decoder.in.take(count * sizeof(T)).data();
     check_bits<T>(block, count * sizeof(T));
-    buffer = Buffer<T>(holder->hold(), {reinterpret_cast<const T*>(block), count});
+    buffer = Buffer<T>(std::move(memory), {reinterpret_cast<const T*>(block), count});
   }
 };
 
@@ -281,6 +282,24 @@ void check_inserted(const Container& container, std::size_t count) {
   if (container.size() != count) throw CorruptPayload("a key occurs twice");
 }
 
+/// A container is made empty before it is filled, and so is what it compares and hashes by.
+template <class... Function>
+inline constexpr bool can_be_made_empty =
+    (std::is_default_constructible_v<Function> && ...) && !(std::is_pointer_v<Function> || ...);
+
+template <class Set>
+consteval void check_functions() {
+  if constexpr (Hashed<Set>) {
+    static_assert(can_be_made_empty<typename Set::hasher, typename Set::key_equal>,
+                  "libpool: a container that hashes or compares by a function pointer cannot "
+                  "travel: use a function object.");
+  } else {
+    static_assert(can_be_made_empty<typename Set::key_compare>,
+                  "libpool: a container that compares by a function pointer cannot travel: use a "
+                  "function object.");
+  }
+}
+
 template <class Set>
 struct SetAdapter {
   using Key = typename Set::key_type;
@@ -291,6 +310,7 @@ struct SetAdapter {
     Elements<Key>::save_all(encoder, set, set.size());
   }
   static void load_into(Decoder& decoder, Set& set) {
+    check_functions<Set>();
     set.clear();
     const std::size_t count = decoder.take_count(Elements<Key>::least);
     if constexpr (Hashed<Set>) set.reserve(count);
@@ -327,6 +347,7 @@ struct MapAdapter {
     }
   }
   static void load_into(Decoder& decoder, Map& map) {
+    check_functions<Map>();
     map.clear();
     const std::size_t count = decoder.take_count(Elements<Key>::least);
     if constexpr (Hashed<Map>) map.reserve(count);

@@ -11,15 +11,14 @@ using ring::RecordHeader;
 using ring::RecordKind;
 using ring::ResultReader;
 
-namespace {
-
-/// Bytes that the worker expects to send beyond this fragment: nothing depends on its being true.
-std::size_t expected_beyond(const RecordHeader& header) noexcept {
+/// Bytes of a result, by the worker's word in its first fragment: nothing depends on its being
+/// true, and so little is risked on it.
+std::size_t Collector::expected_size(const RecordHeader& header,
+                                     std::span<const std::byte> payload) const noexcept {
   constexpr std::size_t believed = std::size_t{64} << 20;
-  return std::min<std::size_t>(header.items, believed);
+  const std::size_t more = std::min<std::size_t>(header.items, believed);
+  return std::min(payload.size() + more, max_result_size_);
 }
-
-}  // namespace
 
 // Modelled in tests/model/pool.pml as drain.
 Collector::Drained Collector::drain(const Producer& producer, ResultReader& reader,
@@ -137,10 +136,10 @@ Collector::Verdict Collector::accept_part(const Producer& producer, const Record
     if (chunk.oversized) {
       chunk.partial = {};
     } else {
-      if (chunk.partial.empty()) {
-        chunk.partial = deliveries.memory().take(payload.size() + expected_beyond(header));
-      }
-      ResultMemory::append(chunk.partial, payload);
+      ResultMemory& memory = deliveries.memory();
+      if (chunk.partial.capacity() == 0)
+        chunk.partial = memory.take(expected_size(header, payload));
+      memory.append(chunk.partial, payload);
     }
     return Verdict::good;
   }
@@ -166,7 +165,7 @@ void Collector::settle(const Producer& producer, const RecordHeader& header, sub
   } else if (chunk.partial.empty()) {
     deliveries.add(chunk.job, index, kind, payload, producer.pid);
   } else {
-    ResultMemory::append(chunk.partial, payload);
+    deliveries.memory().append(chunk.partial, payload);
     deliveries.add(chunk.job, index, kind, std::move(chunk.partial), producer.pid);
   }
   chunk.partial = {};

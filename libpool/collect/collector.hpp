@@ -68,6 +68,8 @@ class Collector {
   [[nodiscard]] Verdict accept_part(const Producer& producer, const ring::RecordHeader& header,
                                     submit::Chunk& chunk, std::span<const std::byte> payload,
                                     Deliveries& deliveries, Drained& drained);
+  [[nodiscard]] std::size_t expected_size(const ring::RecordHeader& header,
+                                          std::span<const std::byte> payload) const noexcept;
   void settle(const Producer& producer, const ring::RecordHeader& header, submit::Chunk& chunk,
               std::span<const std::byte> payload, Deliveries& deliveries);
 

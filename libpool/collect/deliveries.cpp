@@ -12,20 +12,24 @@ namespace {
 /// The bytes of one result, which its value may keep.
 class Held final : public codec::PayloadHolder {
  public:
-  Held(ResultMemory& memory, ResultMemory::Bytes& bytes) noexcept
-      : memory_(memory), bytes_(bytes) {}
+  Held(ResultMemory& memory, ResultMemory::Bytes bytes) noexcept
+      : memory_(memory), bytes_(std::move(bytes)), capacity_(bytes_.capacity()) {}
   ~Held() {
     if (lent_ == nullptr) memory_.give(std::move(bytes_));
   }
 
-  std::shared_ptr<const void> hold() override {
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+
+  std::shared_ptr<const void> hold(std::size_t bytes) override {
+    if (bytes < capacity_ / 4) return nullptr;
     if (lent_ == nullptr) lent_ = memory_.lend(std::move(bytes_));
     return lent_;
   }
 
  private:
   ResultMemory& memory_;
-  ResultMemory::Bytes& bytes_;
+  ResultMemory::Bytes bytes_;
+  const std::size_t capacity_;
   std::shared_ptr<const void> lent_;
 };
 
@@ -87,9 +91,10 @@ void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index,
 }
 
 void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
-                     std::vector<std::byte> bytes, pid_t pid) {
+                     std::vector<std::byte>&& bytes, pid_t pid) {
+  if (buffers_.size() == buffers_.capacity()) buffers_.reserve(8 + 2 * buffers_.size());
+  push(job, {index, buffers_.size(), bytes.size(), 0, pid, kind, true});
   buffers_.push_back(std::move(bytes));
-  push(job, {index, buffers_.size() - 1, buffers_.back().size(), 0, pid, kind, true});
 }
 
 void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
@@ -112,9 +117,8 @@ void Deliveries::deliver(const Item& item) noexcept {
     return;
   }
   if (item.buffered) {
-    auto& bytes = buffers_[item.place];
-    Held held(*memory_, bytes);
-    decode(item, codec::PayloadReader(bytes, nullptr, &held));
+    Held held(*memory_, std::move(buffers_[item.place]));
+    decode(item, codec::PayloadReader(held.bytes(), nullptr, &held));
   } else {
     decode(item, codec::PayloadReader({bytes_.data() + item.place, item.size}));
   }

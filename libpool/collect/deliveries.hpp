@@ -55,7 +55,7 @@ class Deliveries {
            std::span<const std::byte> bytes, pid_t pid);
   /// The same for bytes that are private already.
   void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
-           std::vector<std::byte> bytes, pid_t pid);
+           std::vector<std::byte>&& bytes, pid_t pid);
   void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
            std::exception_ptr error);
   /// `items` results of a run: placed at once where the job can take them as they are, else copied.

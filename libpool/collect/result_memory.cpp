@@ -8,10 +8,12 @@
 
 namespace libpool::collect {
 
-namespace {
+ResultMemory::ResultMemory(std::size_t most_bytes) : most_bytes_(most_bytes) {
+  // So that keeping a piece takes no memory.
+  pieces_.reserve(most_pieces);
+}
 
-/// Pieces that are looked through for one, at most.
-constexpr std::size_t most_pieces = 256;
+namespace {
 
 /// Fresh pages that are had at once, at most: the core's lock is held meanwhile.
 constexpr std::size_t most_populated = std::size_t{4} << 20;
@@ -25,44 +27,56 @@ void grow(ResultMemory::Bytes& piece, std::size_t bytes) {
 }  // namespace
 
 ResultMemory::Bytes ResultMemory::take(std::size_t bytes) {
-  Bytes piece;
-  {
-    const std::lock_guard lock(mutex_);
-    // The smallest that is large enough, and not so large that it would be wasted.
-    auto best = pieces_.end();
-    for (auto one = pieces_.begin(); one != pieces_.end(); ++one) {
-      const std::size_t capacity = one->capacity();
-      if (capacity < bytes || capacity / 4 > bytes) continue;
-      if (best == pieces_.end() || capacity < best->capacity()) best = one;
-    }
-    if (best != pieces_.end()) {
-      piece = std::move(*best);
-      bytes_ -= piece.capacity();
-      *best = std::move(pieces_.back());
-      pieces_.pop_back();
-    }
-  }
+  Bytes piece = take_kept(bytes);
   grow(piece, bytes);
+  return piece;
+}
+
+/// The smallest piece that is large enough; an empty one if there is none.
+ResultMemory::Bytes ResultMemory::take_kept(std::size_t bytes) noexcept {
+  Bytes piece;
+  const std::lock_guard lock(mutex_);
+  auto best = pieces_.end();
+  for (auto one = pieces_.begin(); one != pieces_.end(); ++one) {
+    if (one->capacity() < bytes) continue;
+    if (best == pieces_.end() || one->capacity() < best->capacity()) best = one;
+  }
+  if (best != pieces_.end()) {
+    piece = std::move(*best);
+    pieces_.erase(best);
+    bytes_ -= piece.capacity();
+  }
   return piece;
 }
 
 void ResultMemory::append(Bytes& piece, std::span<const std::byte> bytes) {
   const std::size_t after = piece.size() + bytes.size();
-  if (after > piece.capacity()) grow(piece, std::max(after, 2 * piece.capacity()));
+  if (after > piece.capacity()) {
+    Bytes larger = take(std::max(after, 2 * piece.capacity()));
+    larger.insert(larger.end(), piece.begin(), piece.end());
+    give(std::exchange(piece, std::move(larger)));
+  }
   piece.insert(piece.end(), bytes.begin(), bytes.end());
 }
 
 void ResultMemory::give(Bytes&& piece) noexcept {
-  const std::size_t capacity = piece.capacity();
-  piece.clear();
-  try {
-    const std::lock_guard lock(mutex_);
-    if (capacity == 0 || pieces_.size() == most_pieces) return;
-    if (capacity > most_bytes_ - std::min(bytes_, most_bytes_)) return;
-    pieces_.push_back(std::move(piece));
-    bytes_ += capacity;
-  } catch (...) {
-    // No memory to remember it by: it is freed.
+  Bytes ours = std::move(piece);
+  ours.clear();
+  const std::size_t capacity = ours.capacity();
+  while (capacity != 0) {
+    Bytes oldest;  // freed without the lock
+    // A child that the program forked may have a copy of the lock that nobody will open.
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock() || capacity > most_bytes_) return;
+    if (bytes_ + capacity <= most_bytes_ && pieces_.size() != pieces_.capacity()) {
+      pieces_.push_back(std::move(ours));
+      bytes_ += capacity;
+      return;
+    }
+    // What has lain here longest is of a size that is wanted no more.
+    oldest = std::move(pieces_.front());
+    pieces_.erase(pieces_.begin());
+    bytes_ -= oldest.capacity();
   }
 }
 

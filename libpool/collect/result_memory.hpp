@@ -19,17 +19,18 @@ class ResultMemory : public std::enable_shared_from_this<ResultMemory> {
  public:
   using Bytes = std::vector<std::byte>;
 
-  /// Keeps at most so many bytes.
-  explicit ResultMemory(std::size_t most_bytes) noexcept : most_bytes_(most_bytes) {}
+  /// Keeps at most so many bytes. Throws `std::bad_alloc`.
+  explicit ResultMemory(std::size_t most_bytes);
 
   /// An empty piece with room for `bytes` bytes: one that was used before, or fresh. Throws
   /// `std::bad_alloc`.
   [[nodiscard]] Bytes take(std::size_t bytes);
 
-  /// Appends to a piece, growing it if need be. Throws `std::bad_alloc`.
-  static void append(Bytes& piece, std::span<const std::byte> bytes);
+  /// Appends to a piece, in a larger one if need be. Throws `std::bad_alloc`, having changed
+  /// nothing.
+  void append(Bytes& piece, std::span<const std::byte> bytes);
 
-  /// Keeps the piece, or leaves it to be freed if there is enough.
+  /// Keeps the piece, in place of older ones if there are too many.
   void give(Bytes&& piece) noexcept;
 
   /// The piece until the last copy of the pointer is gone; then as `give`. Throws `std::bad_alloc`.
@@ -39,11 +40,16 @@ class ResultMemory : public std::enable_shared_from_this<ResultMemory> {
   void close() noexcept;
 
  private:
+  /// Pieces that are looked through for one, at most.
+  static constexpr std::size_t most_pieces = 256;
+
+  [[nodiscard]] Bytes take_kept(std::size_t bytes) noexcept;
+
   std::mutex mutex_;
   // Guarded by mutex_.
   std::size_t most_bytes_;
-  std::size_t bytes_ = 0;  ///< of the pieces
-  std::vector<Bytes> pieces_;
+  std::size_t bytes_ = 0;      ///< of the pieces
+  std::vector<Bytes> pieces_;  ///< the oldest first
 };
 
 }  // namespace libpool::collect

@@ -5,6 +5,7 @@
 /// a worker's death reaches a batch as one `fail`.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -39,6 +40,34 @@ enum class Feeding : std::uint8_t {
 /// What ends all jobs of a pool, in the order in which one overrules another.
 enum class PoolEnd : std::uint8_t { none, broken, terminated };
 
+/// Calls `tell(job)` without the lock for each job of a core that has not heard of this end yet:
+/// without memory, a few at a time, as many as the stack has room for. Called with the lock, once
+/// the core takes in no more jobs, so that their hash table keeps its buckets.
+template <class Jobs, class Tell>
+void tell_all(const Jobs& jobs, PoolEnd end, std::unique_lock<std::mutex>& lock,
+              Tell tell) noexcept {
+  std::size_t bucket = 0;  // those before it have heard
+  while (bucket != jobs.bucket_count()) {
+    std::array<typename Jobs::mapped_type, 32> some;
+    std::size_t count = 0;
+    for (; bucket != jobs.bucket_count(); ++bucket) {
+      for (auto known = jobs.begin(bucket); known != jobs.end(bucket); ++known) {
+        if (known->second->told >= end) continue;
+        if (count == some.size()) break;
+        known->second->told = end;
+        some[count++] = known->second;
+      }
+      if (count == some.size()) break;
+    }
+    lock.unlock();
+    for (std::size_t i = 0; i != count; ++i) {
+      tell(some[i]);
+      some[i] = nullptr;  // may be the last reference
+    }
+    lock.lock();
+  }
+}
+
 /// The untyped half of a batch; the typed stores derive from it and keep the outcomes.
 ///
 /// Life: running -> (all items settled, or abandoned) -> concluding (callback) -> done.
@@ -70,6 +99,9 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
 
   /// Calls it, when the batch has concluded.
   void perform() noexcept final;
+
+  /// Its waiters do not wait for its callback any more.
+  void pool_terminated(const std::exception_ptr& reason) noexcept final { abandon(reason, true); }
 
   // -- feeding: called by the core, by one thread at a time. A step is: `next_chunk`; if it is not
   // zero, pull at

@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <ranges>
 #include <span>
 #include <string>
@@ -222,6 +223,11 @@ inline constexpr bool is_reference_wrapper = false;
 template <class T>
 inline constexpr bool is_reference_wrapper<std::reference_wrapper<T>> = true;
 
+template <class T>
+inline constexpr bool is_initializer_list = false;
+template <class T>
+inline constexpr bool is_initializer_list<std::initializer_list<T>> = true;
+
 /// Refuses, with a message, what no pool can run.
 template <class F, class Source>
 constexpr void check_callable() {
@@ -239,10 +245,11 @@ constexpr void check_callable() {
     static_assert(!std::is_pointer_v<typename Call::Result>,
                   "libpool: the function returns a raw pointer, whose target may be gone or lie in "
                   "another process: return the value, or a std::unique_ptr.");
-    static_assert(
-        !std::ranges::view<typename Call::Result> && !is_reference_wrapper<typename Call::Result>,
-        "libpool: the function returns a view of what may be gone or lies in another "
-        "process: return an owner, such as std::string or std::vector.");
+    static_assert(!std::ranges::view<typename Call::Result> &&
+                      !is_reference_wrapper<typename Call::Result> &&
+                      !is_initializer_list<typename Call::Result>,
+                  "libpool: the function returns a view of what may be gone or lies in another "
+                  "process: return an owner, such as std::string or std::vector.");
   }
 }
 

@@ -55,12 +55,18 @@ class Chain {
   template <class Wanted>
   [[nodiscard]] Chain take_if(Wanted wanted) noexcept {
     Chain taken;
-    Chain left;
-    while (!empty()) {
-      const bool is_wanted = wanted(std::as_const(*first_));
-      (is_wanted ? taken : left).push_back(pop_front());
+    last_ = nullptr;
+    for (Pointer* link = &first_; *link != nullptr;) {
+      if (wanted(std::as_const(**link))) {
+        Pointer thing = std::move(*link);
+        *link = std::move(thing->behind);
+        --size_;
+        taken.push_back(std::move(thing));
+      } else {
+        last_ = link->get();
+        link = &last_->behind;
+      }
     }
-    swap(left);
     return taken;
   }
 

@@ -3,6 +3,7 @@
 /// Runs in the parent. Neighbours: batches and jobs are errands, helper threads perform them.
 #pragma once
 
+#include <exception>
 #include <memory>
 
 #include <libpool/detail/export.hpp>
@@ -17,6 +18,10 @@ class LIBPOOL_EXPORT Errand {
   Errand& operator=(const Errand&) = delete;
 
   virtual void perform() noexcept = 0;
+
+  /// The pool has been terminated, for this reason, before the errand was done: perhaps even while
+  /// it is performed.
+  virtual void pool_terminated(const std::exception_ptr& /*reason*/) noexcept {}
 
   std::shared_ptr<Errand> behind;  ///< among those that were posted; for the helper threads
 

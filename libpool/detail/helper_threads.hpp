@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -23,7 +24,17 @@ namespace libpool::detail {
 /// without locks that an errand may want.
 class LIBPOOL_EXPORT HelperThreads {
  public:
-  /// `limit`: the most threads at once; zero means one.
+  /// While a thread waits for a job of a pool. If it is a helper thread, another may take its place
+  /// meanwhile: what it waits for may need one.
+  class Waiting {
+   public:
+    Waiting() noexcept;
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    ~Waiting();
+  };
+
+  /// `limit`: the most threads at once, those that wait for jobs not counted; zero means one.
   explicit HelperThreads(std::size_t limit) noexcept : limit_(limit == 0 ? 1 : limit) {}
   HelperThreads(const HelperThreads&) = delete;
   HelperThreads& operator=(const HelperThreads&) = delete;
@@ -38,6 +49,10 @@ class LIBPOOL_EXPORT HelperThreads {
   /// so it does after `stop()`.
   void post(std::shared_ptr<Errand> errand) noexcept;
 
+  /// Tells all errands, posted now or later or under way, that the pool is terminated. Takes no
+  /// memory. Not twice.
+  void terminate(const std::exception_ptr& reason) noexcept;
+
   /// Waits until all that was posted is done, also what those errands posted. Not for an errand.
   void drain();
 
@@ -48,18 +63,34 @@ class LIBPOOL_EXPORT HelperThreads {
   [[nodiscard]] std::size_t count() const;
 
  private:
-  void run();
-  bool start_thread() noexcept;
+  struct Helper {
+    std::thread thread;
+    std::shared_ptr<Errand> errand;  ///< under way; guarded by mutex_
+    bool told = false;               ///< that the pool is terminated; guarded by mutex_
+  };
+
+  void run(Helper& self);
+  [[nodiscard]] bool may_start_thread() const noexcept {
+    return helpers_.size() - waiting_ < limit_;
+  }
+  void start_thread();
+  bool try_start_thread() noexcept;
+  void begin_wait() noexcept;
+  void end_wait() noexcept;
+
+  static thread_local HelperThreads* of_this_thread;
 
   const std::size_t limit_;
 
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   Chain<std::shared_ptr<Errand>> posted_;
-  std::vector<std::thread> threads_;
+  std::vector<std::unique_ptr<Helper>> helpers_;
   std::size_t idle_ = 0;
+  std::size_t waiting_ = 0;  ///< helpers that wait for jobs
   std::size_t running_ = 0;  ///< errands
   bool stopped_ = false;
+  std::exception_ptr terminated_;  ///< the reason, once the pool is terminated
   std::condition_variable work_;
   std::condition_variable drained_;
   std::mutex stop_mutex_;  ///< one `stop` at a time; taken before mutex_

@@ -81,11 +81,6 @@ class KeptView {
   View view_;
 };
 
-template <class T>
-inline constexpr bool is_initializer_list = false;
-template <class T>
-inline constexpr bool is_initializer_list<std::initializer_list<T>> = true;
-
 /// Chooses where the range of a call lives, and how its elements are given to f.
 template <bool blocking, class Given>
 auto keep_range(Given&& given) {

@@ -161,8 +161,9 @@ class StreamStore : public Batch {
  private:
   using Places = std::deque<std::optional<Item>>;
 
-  /// A longer chunk may be "all there is": the room made ahead has a bound.
-  static constexpr std::size_t most_room_ahead = std::size_t{1} << 18;
+  /// A longer chunk may be "all there is": the room made ahead has a bound, of 8 MiB.
+  static constexpr std::size_t most_room_ahead =
+      std::max<std::size_t>(1, (std::size_t{8} << 20) / sizeof(std::optional<Item>));
 
   /// Makes places for the outcomes of the next chunk, so that what comes of it takes no memory.
   /// Called with the lock; returns the items of that chunk.

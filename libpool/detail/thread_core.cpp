@@ -53,8 +53,8 @@ void ThreadCore::submit(const std::shared_ptr<ThreadJob>& job) {
   }
   {
     std::lock_guard lock(mutex_);
-    if (closed_) throw PoolClosed();
     if (broken_) std::rethrow_exception(broken_);
+    if (closed_) throw PoolClosed();
     jobs_.emplace(&batch, job);
     job->feeding = true;
   }
@@ -205,6 +205,7 @@ void ThreadCore::room_appeared(Batch& batch) noexcept {
 }
 
 bool ThreadCore::wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) {
+  const HelperThreads::Waiting waiting;
   while (true) {
     const std::uint64_t seen = batch.changes();
     if (ready()) return true;
@@ -259,9 +260,9 @@ void ThreadCore::break_pool(std::unique_lock<std::mutex>& lock, const char* what
   end_all(lock, PoolEnd::broken, broken_);
 }
 
-/// Abandons every batch and drops the queue, without memory: jobs a few at a time, as many as the
-/// stack has room for. Lets go of the lock. The caller set the flag that says why under the same
-/// lock: nothing is queued any more from then on, and no job leaves before it is told.
+/// Abandons every batch and drops the queue, without memory. Lets go of the lock. The caller set
+/// the flag that says why under the same lock: nothing is queued any more from then on, and no job
+/// leaves before it is told.
 void ThreadCore::end_all(std::unique_lock<std::mutex>& lock, PoolEnd end,
                          const std::exception_ptr& reason) noexcept {
   ++ending_;
@@ -270,24 +271,11 @@ void ThreadCore::end_all(std::unique_lock<std::mutex>& lock, PoolEnd end,
   work_.notify_all();
   pause_.notify_all();
   deadlines_.notify_all();
-  while (true) {
-    std::array<std::shared_ptr<ThreadJob>, 32> some;
-    std::size_t count = 0;
-    for (auto known = jobs_.begin(); known != jobs_.end() && count != some.size(); ++known) {
-      if (known->second->told >= end) continue;
-      known->second->told = end;
-      some[count++] = known->second;
-    }
-    if (count == 0) break;
-    lock.unlock();
-    for (std::size_t i = 0; i != count; ++i) {
-      some[i]->batch().abandon(reason, end == PoolEnd::terminated);
-      room_appeared(some[i]->batch());  // feeding that was parked must end
-      leave_if_over(*some[i]);
-      some[i] = nullptr;
-    }
-    lock.lock();
-  }
+  tell_all(jobs_, end, lock, [&](const std::shared_ptr<ThreadJob>& job) {
+    job->batch().abandon(reason, end == PoolEnd::terminated);
+    room_appeared(job->batch());  // feeding that was parked must end
+    leave_if_over(*job);
+  });
   lock.unlock();
   while (!dropped.empty()) finish_chunk(*Chunk(dropped.pop_front())->job);
   lock.lock();
@@ -313,6 +301,8 @@ void ThreadCore::terminate() {
   closed_ = true;
   if (std::exchange(terminated_, true)) return;
   end_all(lock, PoolEnd::terminated, pool_terminated_);
+  lock.unlock();
+  helpers_.terminate(pool_terminated_);  // jobs that are over but for their callbacks
 }
 
 void ThreadCore::join() {

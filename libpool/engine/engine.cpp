@@ -91,6 +91,7 @@ void Engine::check_process() const {
 }
 
 bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) {
+  const detail::HelperThreads::Waiting waiting;
   const std::shared_ptr<submit::Job> job =
       batch.terms().feeding == detail::Feeding::by_caller ? find(batch) : nullptr;
   if (job != nullptr) feed(job);

@@ -144,6 +144,9 @@ void Engine::feed_starved(Lock& lock) noexcept {
       lock.lock();
     } else if (job->batch->terms().feeding == Feeding::by_helper) {
       post_feeding(job, lock);
+      lock.unlock();
+      job = nullptr;  // here, too
+      lock.lock();
     } else {
       wake_followers(lock);  // one of them is the caller that feeds it
     }

@@ -168,28 +168,14 @@ void Engine::abandon(const std::shared_ptr<Job>& job, const std::exception_ptr& 
   kick(lock);
 }
 
-/// Ends all jobs with this error, without memory: a few at a time, as many as the stack has room
-/// for. New work is refused already.
+/// Ends all jobs with this error, without memory. New work is refused already.
 void Engine::abandon_all(PoolEnd end, const std::exception_ptr& reason, Lock& lock) noexcept {
   // Before the first of them hears of it: what becomes of its items is no outcome any more.
   for (const auto& [batch, job] : jobs_) job->abandoned = true;
   supervisor_.kill_all();
-  while (true) {
-    std::array<std::shared_ptr<Job>, 32> some;
-    std::size_t count = 0;
-    for (auto known = jobs_.begin(); known != jobs_.end() && count != some.size(); ++known) {
-      if (known->second->told >= end) continue;
-      known->second->told = end;
-      some[count++] = known->second;
-    }
-    if (count == 0) return;
-    lock.unlock();
-    for (std::size_t i = 0; i != count; ++i) {
-      abandon(some[i], reason, end == PoolEnd::terminated);
-      some[i] = nullptr;  // may be the last reference
-    }
-    lock.lock();
-  }
+  detail::tell_all(jobs_, end, lock, [&](const std::shared_ptr<Job>& job) {
+    abandon(job, reason, end == PoolEnd::terminated);
+  });
 }
 
 /// Workers cannot be started any more: every pending item gets its outcome now.
@@ -226,6 +212,8 @@ void Engine::terminate() {
   if (stage_ == Stage::terminated) return;
   stage_ = Stage::terminated;
   abandon_all(PoolEnd::terminated, pool_terminated_, lock);
+  lock.unlock();
+  helpers_.terminate(pool_terminated_);  // jobs that are over but for their callbacks
 }
 
 void Engine::join() {

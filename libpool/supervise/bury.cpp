@@ -76,7 +76,8 @@ void Supervisor::lay_to_rest(std::uint32_t worker, Clock::time_point now) {
   if (never_claimed && record.start_error == nullptr && !resetting_) {
     record.start_error = crash(record, nullptr, 0);
   }
-  const bool failed = record.start_error != nullptr && !has_retired(record);
+  // A worker whose descriptors were lost may have served all the same.
+  const bool failed = record.start_error != nullptr && never_claimed && !has_retired(record);
   record.reader.reset();
   stops_[worker].take_back();
   record.pidfd.reset();

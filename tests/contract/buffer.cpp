@@ -75,6 +75,29 @@ BOTH_POOLS("buffers lie aligned beside other values") {
   }
 }
 
+BOTH_POOLS("a buffer that is moved from is empty") {
+  Pool pool(1);
+  Buffer<std::int64_t> first = pool.apply(count_to, large);
+  Buffer<std::int64_t> second = std::move(first);
+  CHECK(first.empty());
+  first = std::move(second);
+  CHECK(second.empty());
+  CHECK(counts_to(first, large));
+}
+
+TEST_CASE("a small buffer keeps nothing of the large result that it was in") {
+  ProcessPool pool(1);
+  const auto [text, letters] = pool.apply(
+      [](std::size_t size) {
+        return std::pair(std::string(size, 'x'), Buffer<char>(std::vector<char>(16, 'y')));
+      },
+      large);
+  const auto* const text_place = text.data();
+  CHECK(letters.size() == 16);
+  CHECK(letters[15] == 'y');
+  CHECK((letters.data() < text_place || letters.data() >= text_place + large));
+}
+
 TEST_CASE("memory receives another result only when no buffer of the first is left") {
   ProcessPool pool(1);
   (void)pool.apply(count_to, large);

@@ -341,6 +341,45 @@ BOTH_POOLS("after terminate waiters do not wait for callbacks") {
   CHECK(finished);
 }
 
+BOTH_POOLS("after terminate waiters wait for no callback that has begun, and for none in the row") {
+  std::atomic<bool> begun = false;
+  std::atomic<bool> release = false;
+  Pool pool(1, {.helper_threads = 1});
+  const auto slow = [&](int) {
+    begun = true;
+    static_cast<void>(oracle::eventually([&] { return release.load(); }));
+  };
+  auto running = pool.apply_async(square, std::tuple(3), {.callback = slow});
+  REQUIRE(oracle::eventually([&] { return begun.load(); }));
+  auto waiting = pool.apply_async(square, std::tuple(4), {.callback = slow});
+  // Its task is over, its callback is not.
+  REQUIRE(oracle::eventually([&] { return pool.stats().succeeded == 2; }));
+  CHECK_FALSE(running.ready());
+  pool.terminate();
+  CHECK_THROWS_AS(running.get(), libpool::PoolTerminated);
+  CHECK_THROWS_AS(waiting.get(), libpool::PoolTerminated);
+  release = true;
+  pool.join();
+  CHECK_THROWS_AS(running.get(), libpool::PoolTerminated);
+}
+
+BOTH_POOLS("callbacks may wait for jobs of their pool, however many do at once") {
+  constexpr int jobs = 20;
+  Pool pool(2, {.helper_threads = 1});
+  std::atomic<int> right = 0;
+  std::vector<libpool::AsyncResult<int>> handles;
+  for (int i = 0; i < jobs; ++i) {
+    handles.push_back(pool.apply_async(square, std::tuple(i), {.callback = [&](int) {
+                                         right +=
+                                             pool.map_async(square, numbers(3)).get() == squares(3);
+                                         for (const int result : pool.imap(square, numbers(1)))
+                                           right += result == 0;
+                                       }}));
+  }
+  for (auto& handle : handles) CHECK(handle.wait(1min));
+  CHECK(right == 2 * jobs);
+}
+
 BOTH_POOLS("each of many jobs gets exactly one callback") {
   std::atomic<int> results = 0;
   std::atomic<int> errors = 0;

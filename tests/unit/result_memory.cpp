@@ -25,21 +25,30 @@ TEST_CASE("a piece serves again, the smallest that is large enough") {
   CHECK(memory.take(150).capacity() == 150);
 }
 
-TEST_CASE("a piece is not spent on a result much smaller") {
+TEST_CASE("no more is kept than the bound: the oldest makes room for the newest") {
   ResultMemory memory(1000);
-  give_piece(memory, 500);
-  CHECK(memory.take(100).capacity() == 100);
-  CHECK(memory.take(125).capacity() == 500);
+  give_piece(memory, 300);
+  give_piece(memory, 310);
+  give_piece(memory, 600);
+  give_piece(memory, 1001);
+  CHECK(memory.take(1).capacity() == 310);
+  CHECK(memory.take(1).capacity() == 600);
+  CHECK(memory.take(1).capacity() == 1);
 }
 
-TEST_CASE("no more is kept than the bound") {
-  ResultMemory memory(1000);
-  give_piece(memory, 600);
-  give_piece(memory, 401);
-  give_piece(memory, 400);
-  CHECK(memory.take(390).capacity() == 400);
-  CHECK(memory.take(390).capacity() == 600);
-  CHECK(memory.take(390).capacity() == 390);
+TEST_CASE("a piece that is too small gives way to a kept one and is kept itself") {
+  ResultMemory memory(20'000);
+  give_piece(memory, 5000);
+  auto piece = memory.take(5001);
+  memory.give(std::move(piece));
+  ResultMemory::Bytes small(100, std::byte{1});
+  memory.append(small, ResultMemory::Bytes(101, std::byte{2}));
+  CHECK(small.size() == 201);
+  CHECK(small.front() == std::byte{1});
+  CHECK(small.back() == std::byte{2});
+  CHECK(small.capacity() == 5000);
+  CHECK(memory.take(1).capacity() == 100);
+  CHECK(memory.take(1).capacity() == 5001);
 }
 
 TEST_CASE("a piece that was kept is empty, and grows") {
@@ -50,8 +59,8 @@ TEST_CASE("a piece that was kept is empty, and grows") {
   CHECK(piece.empty());
   CHECK(piece.capacity() == 300);
   const std::vector<std::byte> bytes(100'000, std::byte{7});
-  ResultMemory::append(piece, bytes);
-  ResultMemory::append(piece, bytes);
+  memory.append(piece, bytes);
+  memory.append(piece, bytes);
   CHECK(piece.size() == 200'000);
   CHECK(piece.back() == std::byte{7});
 }
