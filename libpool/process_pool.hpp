@@ -37,11 +37,9 @@ namespace libpool {
 /// Values: what the codec knows, see the README. Not the container adaptors (`std::stack`,
 /// `std::queue`, `std::priority_queue`), `std::valarray`, and smart pointers to arrays; values nest
 /// at most 1000 levels deep. Of a final class only a public `serialize` is seen; a member of that
-/// name must be Boost's. Arguments become what the function's parameters are while the input is
-/// pulled: a conversion that throws ends the input, as an iterator that throws does. An
-/// `error_code` of a category of the program's own comes back with its number, and with a category
-/// of the same name that is another object. What a result's destructor does in the worker happens
-/// after the result has been handed over: a death there blames nobody.
+/// name must be Boost's. An `error_code` of a category of the program's own comes back with its
+/// number, and with a category of the same name that is another object. What a result's destructor
+/// does in the worker happens after the result has been handed over: a death there blames nobody.
 ///
 /// Freed memory of up to 64 MiB stays with the worker for the next task.
 ///

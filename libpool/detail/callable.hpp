@@ -7,6 +7,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <initializer_list>
 #include <ranges>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include <libpool/buffer.hpp>
+#include <libpool/detail/forced_unwind.hpp>
 
 namespace libpool::detail {
 
@@ -172,6 +174,23 @@ constexpr decltype(auto) convert_argument(From&& from) {
     return static_cast<To>(std::forward<From>(from));
   } else {
     return To(std::ranges::begin(from), std::ranges::end(from));
+  }
+}
+
+/// Passes on what a conversion throws.
+struct Rethrow {
+  void operator()(const std::exception_ptr& error) const { std::rethrow_exception(error); }
+};
+
+/// Calls `give`, which converts an element to arguments and passes them on to what throws nothing.
+template <class Give, class Fail>
+LIBPOOL_CATCHES_FORCED_UNWIND void convert_and_give(Give&& give, Fail&& fail) {
+  try {
+    give();
+  } catch (abi::__forced_unwind&) {
+    throw;
+  } catch (...) {
+    fail(std::current_exception());
   }
 }
 

@@ -177,7 +177,8 @@ class TypedChunkCodec final : public ChunkCodec {
       std::exception_ptr failed = nullptr;
       try {
         const bool more =
-            source_.next([&](const auto&... argument) { failed = try_encode(out, argument...); });
+            source_.next([&](const auto&... argument) { failed = try_encode(out, argument...); },
+                         [&](std::exception_ptr error) { failed = std::move(error); });
         if (!more) return {items, Pull::ended};
       } catch (abi::__forced_unwind&) {
         throw;

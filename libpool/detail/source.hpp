@@ -5,23 +5,24 @@
 /// make sources, the process codec encodes what they yield, the thread pool stores it. A worker's
 /// death never reaches here.
 ///
-/// A Source has:
-///   Arguments                  std::tuple<A...>: the decayed types that travel, converted for f
-///   where it is known Received                   std::tuple<const A& or A&&...>: how f receives
-///   each of them static constexpr moves     every argument is received as A&& bool next(use) calls
-///   use(a...) for the next element, with const A& or with an A&& that `use`
-///                              may move from (that says nothing of what f receives); false at the
-///                              end. `use` must not throw: what escapes was thrown by the input, or
-///                              by a conversion, and ends it
-///   std::optional<size_t> size_hint()   what the range claims; it may yield fewer, or more
-/// and, where elements are trivially copyable, need no conversion and lie side by side:
-///   std::span<const A> contiguous(), skip(n)   what is left of the input, and passing n of it
-/// and, where elements stay where they are for as long as the source lives, with `keeps_elements`:
-///   bool next_element(use)     calls use(Element*) for the next element instead
+/// A Source has
+/// - `Arguments`, `std::tuple<A...>`: the decayed types that travel, converted for f where it is
+///   known;
+/// - `Received`, `std::tuple<const A& or A&&...>`: how f receives each of them;
+/// - `moves`: every argument is received as `A&&`;
+/// - `next(use, fail)`, which calls `use(a...)` for the next element, with `const A&` or with an
+///   `A&&` that `use` may move from (that says nothing of what f receives), or `fail(error)` if the
+///   element cannot be converted; false at the end. `use` must not throw: what escapes was thrown
+///   by the input, and ends it;
+/// - `size_hint()`: what the range claims; it may yield fewer, or more;
+/// - where elements are trivially copyable, need no conversion and lie side by side,
+/// `contiguous()`,
+///   a span of what is left of the input, and `skip(n)`, to pass n of it;
+/// - where elements stay where they are for as long as the source lives, with `keeps_elements`,
+///   `next_element(use)`, which calls `use(Element*)` for the next element instead.
 #pragma once
 
 #include <cstddef>
-#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -204,9 +205,13 @@ struct OneArgument {
   using Arguments = std::tuple<Value>;
   static constexpr bool converts = !std::same_as<Value, std::remove_cvref_t<Given>>;
 
-  template <class From, class Use>
-  static void give(From&& element, Use&& use) {
-    use(convert_argument<Value>(std::forward<From>(element)));
+  template <class From, class Use, class Fail>
+  static void give(From&& element, Use&& use, Fail&& fail) {
+    if constexpr (converts) {
+      convert_and_give([&] { use(convert_argument<Value>(std::forward<From>(element))); }, fail);
+    } else {
+      use(std::forward<From>(element));
+    }
   }
 };
 
@@ -234,12 +239,13 @@ struct UnpackedArguments {
   using Indices = std::make_index_sequence<std::tuple_size_v<Tuple>>;
   using Arguments = typename Types<Indices>::Arguments;
 
-  template <class From, class Use>
-  static void give(From&& element, Use&& use) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
+  template <class From, class Use, class Fail>
+  static void give(From&& element, Use&& use, Fail&& fail) {
+    const auto unpack = [&]<std::size_t... I>(std::index_sequence<I...>) {
       use(convert_argument<std::tuple_element_t<I, Arguments>>(
           static_cast<Component<I>>(std::get<I>(std::forward<From>(element))))...);
-    }(Indices{});
+    };
+    convert_and_give([&] { unpack(Indices{}); }, fail);
   }
 };
 
@@ -286,10 +292,10 @@ class RangeSource {
     }
   }
 
-  template <class Use>
-  bool next(Use&& use) {
-    return step(
-        [&] { Unpacked::give(static_cast<Given>(cursor_.element()), std::forward<Use>(use)); });
+  /// `fail` takes what the conversion of the element to arguments throws; the next one can be had.
+  template <class Use, class Fail = Rethrow>
+  bool next(Use&& use, Fail&& fail = {}) {
+    return step([&] { Unpacked::give(static_cast<Given>(cursor_.element()), use, fail); });
   }
 
   template <class Use>
@@ -358,8 +364,8 @@ class ArgumentsSource {
   [[nodiscard]] static std::optional<std::size_t> size_hint() noexcept { return 1; }
   [[nodiscard]] Arguments& arguments() noexcept { return arguments_; }
 
-  template <class Use>
-  bool next(Use&& use) {
+  template <class Use, class Fail = Rethrow>
+  bool next(Use&& use, Fail&& /*fail*/ = {}) {
     if (std::exchange(used_, true)) return false;
     std::apply([&](auto&... argument) { use(std::move(argument)...); }, arguments_);
     return true;

@@ -175,8 +175,9 @@ class TypedThreadJob final : public ThreadJob {
       const auto copy = [&](auto&&... arguments) {
         take_arguments(items, pulled, std::forward<decltype(arguments)>(arguments)...);
       };
+      const auto fail = [&](std::exception_ptr error) { pulled.item_error = std::move(error); };
       while (pulled.count < limit && !pulled.item_error && !pulled.ended) {
-        pulled.ended = !source_->next(copy);
+        pulled.ended = !source_->next(copy, fail);
       }
     }
   }

@@ -28,6 +28,43 @@ BOTH_POOLS("try_map gives one outcome per item, in order, and never throws for a
   }
 }
 
+namespace {
+
+/// Refuses to be made of 2.
+struct NotTwo {
+  NotTwo() = default;
+  NotTwo(int number) : number_(number) {
+    if (number == 2) throw std::out_of_range("two");
+  }
+  int number_ = 0;
+};
+int number_of(const NotTwo& made) { return made.number_; }
+int sum_of(const NotTwo& left, const NotTwo& right) { return left.number_ + right.number_; }
+
+}  // namespace
+
+BOTH_POOLS("an element that cannot become an argument costs its own item only") {
+  Pool pool(2);
+  for (std::size_t chunksize : {1U, 2U, 5U}) {
+    CAPTURE(chunksize);
+    const auto outcomes = pool.try_map(number_of, numbers(5), {.chunksize = chunksize});
+    REQUIRE(outcomes.size() == 5);
+    for (std::size_t i = 0; i < 5; ++i) CHECK(outcomes[i].has_value() == (i != 2));
+    CHECK_THROWS_AS(outcomes[2].value(), std::out_of_range);
+    std::size_t index = 0;
+    for (auto& outcome : pool.try_imap(number_of, numbers(5), {.chunksize = chunksize})) {
+      CHECK(outcome.has_value() == (index++ != 2));
+    }
+    CHECK(index == 5);
+  }
+  CHECK_THROWS_AS(pool.map(number_of, numbers(5)), std::out_of_range);
+  const std::vector<std::pair<int, int>> pairs{{1, 1}, {1, 2}, {3, 3}};
+  const auto sums = pool.try_starmap(sum_of, pairs);
+  CHECK(sums.size() == 3);
+  CHECK_FALSE(sums[1].has_value());
+  CHECK(sums[2].value() == 6);
+}
+
 BOTH_POOLS("an outcome with a value gives it") {
   Pool pool(2);
   auto outcomes = pool.try_map(throw_if_odd, std::vector<int>{4});
