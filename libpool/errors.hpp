@@ -6,6 +6,8 @@
 /// parent.
 #pragma once
 
+#include <system_error>
+
 #include <libpool/codec/exception_table.hpp>
 #include <libpool/detail/error_types.hpp>
 
@@ -23,6 +25,14 @@ namespace libpool {
 template <class E>
 void register_exception() {
   codec::register_exception_type(codec::exception_type<E>);
+}
+
+/// From now on, error codes of this category, which lives as long as the program, come back from
+/// tasks in it. (Of an unregistered category, other than the standard ones, codes come back with
+/// their number, in a category that has the same name and is another object.) Categories are told
+/// apart by name; of one name the last registered is taken. Throws `std::bad_alloc`. Thread-safe.
+inline void register_error_category(const std::error_category& category) {
+  codec::register_category(category);
 }
 
 }  // namespace libpool

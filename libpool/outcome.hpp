@@ -89,4 +89,12 @@ class Outcome<void> {
   std::exception_ptr error_;
 };
 
+namespace detail {
+
+template <class T>
+inline constexpr bool is_outcome = false;
+template <class R>
+inline constexpr bool is_outcome<Outcome<R>> = true;
+
+}  // namespace detail
 }  // namespace libpool

@@ -36,10 +36,11 @@ namespace libpool {
 ///
 /// Values: what the codec knows, see the README. Not the container adaptors (`std::stack`,
 /// `std::queue`, `std::priority_queue`), `std::valarray`, and smart pointers to arrays; values nest
-/// at most 1000 levels deep. Of a final class only a public `serialize` is seen; a member of that
-/// name must be Boost's. An `error_code` of a category of the program's own comes back with its
-/// number, and with a category of the same name that is another object. What a result's destructor
-/// does in the worker happens after the result has been handed over: a death there blames nobody.
+/// at most 1000 levels deep. Of a final class only a public `serialize` is seen. An aggregate with
+/// const members travels only if it is trivially copyable. An `error_code` comes back in its own
+/// category if that is a standard one or registered with `register_error_category`. What a result's
+/// destructor does in the worker happens after the result has been handed over: a death there
+/// blames nobody.
 ///
 /// Freed memory of up to 64 MiB stays with the worker for the next task.
 ///

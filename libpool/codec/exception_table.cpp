@@ -1,8 +1,8 @@
 /// The rows of the standard exceptions and of the library's own, the list of registered ones, and
 /// the categories of error codes.
 ///
-/// Runs in both processes. Nothing here takes a lock that a fork could leave held, except the
-/// interning of foreign categories, which only the parent does. A death here leaves nothing.
+/// Runs in both processes. Nothing here takes a lock that a fork could leave held. A death here
+/// leaves nothing.
 #include <libpool/codec/exception_table.hpp>
 
 #include <any>
@@ -10,10 +10,9 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
-#include <mutex>
+#include <memory>
 #include <new>
 #include <optional>
-#include <set>
 #include <stdexcept>
 #include <variant>
 
@@ -125,7 +124,7 @@ const ExceptionType* find_exception_type(const char* key) noexcept {
 
 namespace {
 
-/// Stands for a category that the parent has no object of.
+/// Stands for a category that nobody has registered.
 class ForeignCategory final : public std::error_category {
  public:
   explicit ForeignCategory(std::string name) : name_(std::move(name)) {}
@@ -133,34 +132,49 @@ class ForeignCategory final : public std::error_category {
   [[nodiscard]] std::string message(int value) const override {
     return name_ + " error " + std::to_string(value);
   }
-  friend bool operator<(const ForeignCategory& a, const ForeignCategory& b) {
-    return a.name_ < b.name_;
-  }
 
  private:
   std::string name_;
 };
 
-/// Categories live as long as the process, because codes refer to them; so there is a bound, past
-/// which codes arrive in the generic category.
+/// The known categories beside the standard ones, the newest first. A list that only grows, without
+/// a lock that a fork could leave held.
+struct KnownCategory {
+  const std::error_category* category;
+  KnownCategory* next;
+};
+std::atomic<KnownCategory*> known_categories{nullptr};
+
+/// Categories live as long as the process, because codes refer to them; so there is a bound on
+/// foreign ones, past which codes arrive in the generic category.
 constexpr std::size_t max_foreign_categories = 1024;
 constexpr std::size_t max_category_name = 256;
 
-const std::error_category& category_named(const std::string& name) {
-  for (const std::error_category* known : {&std::generic_category(), &std::system_category(),
-                                           &std::iostream_category(), &std::future_category()}) {
-    if (name == known->name()) return *known;
+const std::error_category* find_category(const std::string& name, KnownCategory* newest) {
+  for (const std::error_category* standard : {&std::generic_category(), &std::system_category(),
+                                              &std::iostream_category(), &std::future_category()}) {
+    if (name == standard->name()) return standard;
   }
-  static std::mutex mutex;
-  static auto* const interned =
-      new std::set<ForeignCategory>;  // never destroyed: codes may outlive all
-  const std::lock_guard lock(mutex);
-  if (const auto found = interned->find(ForeignCategory(name)); found != interned->end())
-    return *found;
-  if (interned->size() >= max_foreign_categories || name.size() > max_category_name) {
+  for (; newest != nullptr; newest = newest->next) {
+    if (name == newest->category->name()) return newest->category;
+  }
+  return nullptr;
+}
+
+const std::error_category& category_named(const std::string& name) {
+  static std::atomic<std::size_t> foreign{0};
+  KnownCategory* newest = known_categories.load();
+  if (const auto* found = find_category(name, newest)) return *found;
+  if (name.size() > max_category_name || foreign.fetch_add(1) >= max_foreign_categories) {
     return std::generic_category();
   }
-  return *interned->emplace(name).first;
+  auto category = std::make_unique<ForeignCategory>(name);
+  std::unique_ptr<KnownCategory> node(new KnownCategory{category.get(), newest});
+  while (!known_categories.compare_exchange_weak(node->next, node.get())) {
+    if (const auto* found = find_category(name, node->next)) return *found;  // another was faster
+  }
+  (void)node.release();  // never destroyed: codes may outlive all
+  return *category.release();
 }
 
 }  // namespace
@@ -175,6 +189,16 @@ void save_code(PayloadWriter& out, const std::error_code& code) {
 std::error_code load_code(PayloadReader& in) {
   const int value = decode<int>(in);
   return {value, category_named(decode<std::string>(in))};
+}
+
+void register_category(const std::error_category& category) {
+  std::unique_ptr<KnownCategory> node(new KnownCategory{&category, known_categories.load()});
+  for (const KnownCategory* known = node->next; known != nullptr; known = known->next) {
+    if (known->category == &category) return;
+  }
+  while (!known_categories.compare_exchange_weak(node->next, node.get())) {
+  }
+  (void)node.release();
 }
 
 std::string without_message(const std::string& what, const std::error_code& code) {

@@ -74,9 +74,12 @@ struct ExceptionState {
 };
 
 /// An error code travels as its value and the name of its category. Categories of the standard
-/// library arrive as themselves, others as one that has the same name and says so little more.
+/// library and registered ones arrive as themselves, others as one that has the same name and says
+/// little more.
 LIBPOOL_EXPORT void save_code(PayloadWriter& out, const std::error_code& code);
 [[nodiscard]] LIBPOOL_EXPORT std::error_code load_code(PayloadReader& in);
+/// For `libpool::register_error_category`.
+LIBPOOL_EXPORT void register_category(const std::error_category& category);
 
 /// What was given to the constructor of a `system_error`, which appends the code's message to it.
 [[nodiscard]] LIBPOOL_EXPORT std::string without_message(const std::string& what,

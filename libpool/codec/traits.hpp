@@ -75,12 +75,14 @@ concept Found = requires(OutputArchive& archive, T& value, Version version) {
 
 }  // namespace free_probe
 
-/// A final class cannot be derived from: of it, only a public `serialize` is seen.
+/// A member `serialize` that takes an archive and a version. Of a private one only the name can be
+/// seen, and of a final class, which cannot be derived from, not even that. A public one that takes
+/// something else is not Boost's (an overloaded one counts as private).
 template <class T>
 concept HasMemberSerialize =
-    std::is_class_v<T> && ((std::is_final_v<T> && requires(OutputArchive& archive, T& value) {
-                             value.serialize(archive, 0U);
-                           }) || (!std::is_final_v<T> && !member_probe::Unambiguous<T>));
+    std::is_class_v<T> &&
+    (requires(OutputArchive& archive, T& value) { value.serialize(archive, 0U); } ||
+     (!std::is_final_v<T> && !member_probe::Unambiguous<T> && !requires { &T::serialize; }));
 
 /// A class that Boost.Serialization knows: by a member `serialize`, or by a free one that is found
 /// through the namespaces of its arguments or lies in `boost::serialization`.

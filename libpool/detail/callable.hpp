@@ -145,7 +145,9 @@ concept Converts = std::is_convertible_v<Arg, To> ||
                    (stands_for_view && (std::constructible_from<To, Arg> || RangeOf<Arg, To>));
 
 template <class Parameters, std::size_t I, class Arg>
-struct Passed : OwnedText<std::decay_t<Arg>> {};
+struct Passed : OwnedText<std::decay_t<Arg>> {
+  static constexpr bool converts = false;
+};
 
 template <class... P, std::size_t I, class Arg>
   requires(I < sizeof...(P))
@@ -154,7 +156,7 @@ struct Passed<std::tuple<P...>, I, Arg> {
   using Value = typename OwnerFor<Parameter, std::decay_t<Arg>>::type;
   // A derived object must not be sliced to a parameter `const Base&`: it travels as what it is.
   static constexpr bool converts =
-      !(std::is_base_of_v<Value, std::decay_t<Arg>> && !std::same_as<Value, std::decay_t<Arg>>) &&
+      !std::same_as<Value, std::decay_t<Arg>> && !std::is_base_of_v<Value, std::decay_t<Arg>> &&
       Converts<Arg, Value, !std::same_as<Parameter, Value>>;
   using type = std::conditional_t<converts, Value, std::decay_t<Arg>>;
 };
@@ -196,17 +198,12 @@ LIBPOOL_CATCHES_FORCED_UNWIND void convert_and_give(Give&& give, Fail&& fail) {
 
 // -- calls and results ---------------------------------------------------------------------------
 
-/// How F receives an argument that travels as A.
-template <bool moves, class A>
-using received_t = std::conditional_t<moves, A&&, const A&>;
-
-/// `std::tuple<const A&...>` or `std::tuple<A&&...>` for `std::tuple<A...>`.
-template <bool moves, class Arguments>
-struct ReceivedAll;
-template <bool moves, class... A>
-struct ReceivedAll<moves, std::tuple<A...>> {
-  using type = std::tuple<received_t<moves, A>...>;
-};
+/// How F receives argument I, given as `Arg`: what is moved, and what its conversion to F's
+/// parameter makes, as an rvalue.
+template <class F, std::size_t I, class Arg, bool moves>
+using received_t =
+    std::conditional_t<moves || Passed<callable_parameters<F>, I, Arg>::converts,
+                       passed_t<F, I, Arg>&&, const passed_t<F, I, Arg>&>;
 
 /// The result of a call that does not compile; `check_callable` says why.
 struct NotCallable {};
@@ -232,10 +229,6 @@ using callee_t = typename TaskCall<F, typename Source::Received>::Callee;
 /// The decayed result of F for the items of `Source`; `NotCallable` if the call does not compile.
 template <class F, class Source>
 using source_result_t = typename TaskCall<F, typename Source::Received>::Result;
-
-/// The same where all arguments are received alike.
-template <class F, bool moves, class Arguments>
-using task_result_t = typename TaskCall<F, typename ReceivedAll<moves, Arguments>::type>::Result;
 
 template <class T>
 inline constexpr bool is_reference_wrapper = false;

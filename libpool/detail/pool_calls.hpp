@@ -324,6 +324,9 @@ class PoolCalls {
 
   template <class R, bool outcomes, class F, class Range>
   auto stream(bool ordered, F&& f, Range&& range, const ImapOptions& options) {
+    static_assert(!is_outcome<R>,
+                  "libpool: a range of the function's own Outcomes cannot be told from one of "
+                  "try_imap: return the value or throw, and use try_imap.");
     check(options);
     auto store = std::make_shared<StreamStore<R>>(
         Batch::Terms{Feeding::by_helper, options.timeout, options.retries, true},

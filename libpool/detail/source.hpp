@@ -9,7 +9,6 @@
 /// - `Arguments`, `std::tuple<A...>`: the decayed types that travel, converted for f where it is
 ///   known;
 /// - `Received`, `std::tuple<const A& or A&&...>`: how f receives each of them;
-/// - `moves`: every argument is received as `A&&`;
 /// - `next(use, fail)`, which calls `use(a...)` for the next element, with `const A&` or with an
 ///   `A&&` that `use` may move from (that says nothing of what f receives), or `fail(error)` if the
 ///   element cannot be converted; false at the end. `use` must not throw: what escapes was thrown
@@ -53,13 +52,15 @@ class BorrowedRange {
   Range* range_;
 };
 
-/// A container of the batch's own: a copy (`is_moved` false) or the caller's rvalue.
+/// A container of the batch's own: a copy (`is_moved` false) or the caller's rvalue. A copy is
+/// stepped through as const, where that can be.
 template <class Container, bool is_moved>
 class OwnedRange {
  public:
   static constexpr bool moves = is_moved;
   static constexpr bool owns = true;
-  using Range = std::conditional_t<is_moved, Container, const Container>;
+  using Range = std::conditional_t<is_moved || !std::ranges::input_range<const Container>,
+                                   Container, const Container>;
   template <class Given>
   explicit OwnedRange(std::in_place_t, Given&& given) : range_(std::forward<Given>(given)) {}
   Range& range() noexcept { return range_; }
@@ -102,8 +103,8 @@ auto keep_range(Given&& given) {
     static_assert(std::constructible_from<Value, Given>,
                   "libpool: a call that does not block keeps its own copy of an lvalue container, "
                   "and this one cannot be copied: pass it with std::move.");
-    return OwnedRange < Value,
-           !lvalue && !std::is_const_v < Range >> (std::in_place, std::forward<Given>(given));
+    constexpr bool moved = !lvalue && !std::is_const_v<Range>;
+    return OwnedRange<Value, moved>(std::in_place, std::forward<Given>(given));
   }
 }
 
@@ -199,10 +200,11 @@ template <class T>
 concept TupleLike = requires { std::tuple_size<std::remove_cvref_t<T>>::value; };
 
 /// `map`: the element is the one argument.
-template <class F, class Given>
+template <class F, class Given, bool moves>
 struct OneArgument {
   using Value = passed_t<F, 0, Given>;
   using Arguments = std::tuple<Value>;
+  using Received = std::tuple<received_t<F, 0, Given, moves>>;
   static constexpr bool converts = !std::same_as<Value, std::remove_cvref_t<Given>>;
 
   template <class From, class Use, class Fail>
@@ -216,7 +218,7 @@ struct OneArgument {
 };
 
 /// `starmap`: the element's components are the arguments.
-template <class F, class Given>
+template <class F, class Given, bool moves>
 struct UnpackedArguments {
   static_assert(TupleLike<Given>,
                 "libpool: starmap needs elements that are tuple-like (std::tuple, std::pair, "
@@ -235,9 +237,11 @@ struct UnpackedArguments {
   template <std::size_t... I>
   struct Types<std::index_sequence<I...>> {
     using Arguments = std::tuple<passed_t<F, I, Component<I>>...>;
+    using Received = std::tuple<received_t<F, I, Component<I>, moves>...>;
   };
   using Indices = std::make_index_sequence<std::tuple_size_v<Tuple>>;
   using Arguments = typename Types<Indices>::Arguments;
+  using Received = typename Types<Indices>::Received;
 
   template <class From, class Use, class Fail>
   static void give(From&& element, Use&& use, Fail&& fail) {
@@ -253,20 +257,19 @@ struct UnpackedArguments {
 
 /// The elements of a range, for `map` (or, with `Unpack` = UnpackedArguments, `starmap`) of F.
 /// Movable until the first `next`.
-template <class F, class Storage, template <class, class> class Unpack = OneArgument>
+template <class F, class Storage, template <class, class, bool> class Unpack = OneArgument>
 class RangeSource {
   using Range = std::remove_reference_t<decltype(std::declval<Storage&>().range())>;
   using How = Elements<Range, Storage::moves>;
   using Given = typename How::Given;
-  using Unpacked = Unpack<F, Given>;
+  using Unpacked = Unpack<F, Given, Storage::moves>;
   using Cursor_ = std::conditional_t<SideBySide<Range>, ContiguousCursor<Range>, Cursor<Range>>;
 
  public:
-  static constexpr bool moves = Storage::moves;
   static constexpr bool single = false;
   static constexpr bool side_by_side = SideBySide<Range>;
   using Arguments = typename Unpacked::Arguments;
-  using Received = typename ReceivedAll<moves, Arguments>::type;
+  using Received = typename Unpacked::Received;
   /// An element of the range, as const as f sees it.
   using Element =
       std::conditional_t<How::movable, typename How::Element, const typename How::Element>;
@@ -275,7 +278,7 @@ class RangeSource {
   /// own, whose iterators give references into it.
   static constexpr bool keeps_elements = [] {
     if constexpr (Storage::owns && std::ranges::forward_range<Range> && How::lvalue) {
-      if constexpr (moves && !How::movable) return false;
+      if constexpr (Storage::moves && !How::movable) return false;
       return !Unpacked::converts;
     } else {
       return false;
@@ -343,13 +346,11 @@ class ArgumentsSource {
   template <std::size_t... I>
   struct Types<std::index_sequence<I...>> {
     using Arguments = std::tuple<passed_t<F, I, Given>...>;
-    using Received =
-        std::tuple<received_t<!std::is_lvalue_reference_v<Given>, passed_t<F, I, Given>>...>;
+    using Received = std::tuple<received_t<F, I, Given, !std::is_lvalue_reference_v<Given>>...>;
   };
   using Indices = std::index_sequence_for<Given...>;
 
  public:
-  static constexpr bool moves = (true && ... && !std::is_lvalue_reference_v<Given>);
   static constexpr bool keeps_elements = false;
   static constexpr bool side_by_side = false;
   using Arguments = typename Types<Indices>::Arguments;

@@ -47,6 +47,17 @@ std::vector<int> until_broken(Range& results) {
   return seen;
 }
 
+/// A container that can be stepped through only while it is not const.
+class Restless {
+ public:
+  Restless() : texts_{"one", "two"} {}
+  auto begin() { return texts_.begin(); }
+  auto end() { return texts_.end(); }
+
+ private:
+  std::vector<std::string> texts_;
+};
+
 }  // namespace
 
 BOTH_POOLS("map throws what its input range throws, at any element, for every chunk size") {
@@ -235,4 +246,19 @@ BOTH_POOLS("the input of a blocking call is pulled once") {
   Script script{.items = 1000};
   CHECK(pool.map(square, Scripted(script)) == squares(1000));
   CHECK(script.read == 1000);
+}
+
+BOTH_POOLS("a container whose begin is not const is copied, and its elements are constant") {
+  Pool pool(2);
+  Restless texts;
+  const auto twice = [](const std::string& text) { return text + text; };
+  const std::vector<std::string> expected{"oneone", "twotwo"};
+  CHECK(pool.map(twice, texts) == expected);
+  CHECK(pool.map_async(twice, texts).get() == expected);
+  auto results = pool.imap(twice, texts);
+  CHECK(results.next() == expected[0]);
+  CHECK(results.next() == expected[1]);
+  const auto take = [](auto&& text) { return std::string(std::forward<decltype(text)>(text)); };
+  CHECK(pool.map_async(take, texts).get() == std::vector<std::string>{"one", "two"});
+  CHECK(*texts.begin() == "one");
 }

@@ -135,6 +135,20 @@ BOTH_POOLS("apply converts arguments to the function's parameter types") {
   CHECK(pool.apply(repeat, "ab", 2) == "abab");
 }
 
+BOTH_POOLS("what a conversion makes is received as an rvalue, as in a call") {
+  Pool pool(1);
+  const auto take = [](std::string&& text, int times) {
+    text += std::to_string(times);
+    return std::move(text);
+  };
+  CHECK(pool.apply(take, "ab", 2) == "ab2");
+  std::vector<std::pair<const char*, int>> pairs{{"x", 1}, {"y", 2}};
+  CHECK(pool.starmap(take, pairs) == std::vector<std::string>{"x1", "y2"});
+  const std::vector<const char*> texts{"p", "q"};
+  CHECK(pool.map([](std::string&& text) { return text + '!'; }, texts) ==
+        std::vector<std::string>{"p!", "q!"});
+}
+
 BOTH_POOLS("a string literal travels as a string where the parameter types are unknown") {
   Pool pool(2);
   const auto is_string = [](const auto& text) {

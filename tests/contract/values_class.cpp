@@ -107,6 +107,16 @@ struct Empty {
   friend bool operator==(const Empty&, const Empty&) = default;
 };
 
+/// Members called `serialize` that are not Boost's.
+struct TellsItself {
+  std::string text;
+  [[nodiscard]] std::string serialize() const { return '<' + text + '>'; }
+};
+struct HasFlag {
+  int x = 0;
+  bool serialize = false;
+};
+
 /// A class without a default constructor that travels bit by bit.
 class NoDefault {
  public:
@@ -233,6 +243,14 @@ BOTH_POOLS("an aggregate that can only be moved travels") {
       MoveOnly{std::make_unique<int>(5), "name"});
   CHECK(*back.box == 5);
   CHECK(back.name == "name!");
+}
+
+BOTH_POOLS("a member called serialize that takes no archive is a member like any other") {
+  Pool pool(1);
+  CHECK(pool.apply([](TellsItself value) { return value; }, TellsItself{"a"}).serialize() == "<a>");
+  const HasFlag flag = pool.apply([](HasFlag value) { return value; }, HasFlag{7, true});
+  CHECK(flag.x == 7);
+  CHECK(flag.serialize);
 }
 
 BOTH_POOLS("containers of classes with serialize travel") {

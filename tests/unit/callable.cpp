@@ -34,8 +34,11 @@ struct Member {
 template <class F, class Arg>
 using first_t = passed_t<F, 0, Arg>;
 
-template <class F, bool moves, class... A>
-using result_t = task_result_t<F, moves, std::tuple<A...>>;
+template <class F, class... Received>
+using result_t = typename TaskCall<F, std::tuple<Received...>>::Result;
+
+template <class F, class Arg, bool moves>
+using first_received_t = received_t<F, 0, Arg, moves>;
 
 }  // namespace
 
@@ -94,19 +97,28 @@ TEST_CASE("arguments are converted as in a call, and copied into owners") {
   CHECK(&convert_argument<std::string>(same) == &same);
 }
 
+TEST_CASE("a function receives const lvalues, and rvalues of what is moved or converted") {
+  using Text = int (*)(std::string&&);
+  CHECK(std::same_as<first_received_t<Text, std::string&, false>, const std::string&>);
+  CHECK(std::same_as<first_received_t<Text, std::string, true>, std::string&&>);
+  CHECK(std::same_as<first_received_t<Text, const char(&)[4], false>, std::string&&>);
+  CHECK(std::same_as<first_received_t<int (*)(double), int&, false>, double&&>);
+  CHECK(std::same_as<first_received_t<Overloaded, const char(&)[4], false>, const std::string&>);
+}
+
 TEST_CASE("a result is decayed") {
-  CHECK(std::same_as<result_t<int (*)(int), false, int>, int>);
-  CHECK(std::same_as<result_t<const std::string (*)(int), false, int>, std::string>);
-  CHECK(std::is_void_v<result_t<void (*)(int), false, int>>);
+  CHECK(std::same_as<result_t<int (*)(int), const int&>, int>);
+  CHECK(std::same_as<result_t<const std::string (*)(int), const int&>, std::string>);
+  CHECK(std::is_void_v<result_t<void (*)(int), const int&>>);
 }
 
 TEST_CASE("a call that does not compile has no result") {
   auto takes_reference = [](int&) { return 1; };
-  CHECK(std::same_as<result_t<decltype(takes_reference), false, int>, NotCallable>);
-  CHECK(std::same_as<result_t<decltype(takes_reference), true, int>, NotCallable>);
+  CHECK(std::same_as<result_t<decltype(takes_reference), const int&>, NotCallable>);
+  CHECK(std::same_as<result_t<decltype(takes_reference), int&&>, NotCallable>);
   auto takes_rvalue = [](std::string&&) { return 1; };
-  CHECK(std::same_as<result_t<decltype(takes_rvalue), false, std::string>, NotCallable>);
-  CHECK(std::same_as<result_t<decltype(takes_rvalue), true, std::string>, int>);
+  CHECK(std::same_as<result_t<decltype(takes_rvalue), const std::string&>, NotCallable>);
+  CHECK(std::same_as<result_t<decltype(takes_rvalue), std::string&&>, int>);
 }
 
 TEST_CASE("a function is called as const where it can be") {

@@ -234,6 +234,27 @@ TEST_CASE("a foreign error category keeps its name and is one category") {
   }
 }
 
+TEST_CASE("a registered error category arrives as itself, also if its name came before") {
+  struct Registered : std::error_category {
+    [[nodiscard]] const char* name() const noexcept override { return "registered"; }
+    [[nodiscard]] std::string message(int) const override { return "odd"; }
+  };
+  static const Registered category;
+  const std::error_code code(5, category);
+  const auto arrives_equal = [&] {
+    try {
+      std::rethrow_exception(sent_error(std::system_error(code, "x")));
+    } catch (const std::system_error& error) {
+      CHECK(std::string(error.what()) == "x: odd");
+      return error.code() == code;
+    }
+  };
+  CHECK_FALSE(arrives_equal());
+  libpool::register_error_category(category);
+  libpool::register_error_category(category);
+  CHECK(arrives_equal());
+}
+
 TEST_CASE("the library's own errors arrive with what they carry") {
   using namespace libpool;
   check_arrives_as_it_is(PoolError("a"));

@@ -90,7 +90,6 @@ TEST_CASE("an rvalue container is moved in, and gives its elements as rvalues") 
   std::vector<std::unique_ptr<int>> values;
   values.push_back(std::make_unique<int>(7));
   auto source = make_source<Any, false>(std::move(values));
-  CHECK(source.moves);
   CHECK(std::same_as<decltype(source)::Received, std::tuple<std::unique_ptr<int>&&>>);
   CHECK(*all(std::move(source)).at(0) == 7);
 }
@@ -108,7 +107,7 @@ TEST_CASE("elements of lvalues and views are never moved from") {
 TEST_CASE("a view is kept as a view") {
   std::vector<int> values{1, 2, 3};
   auto source = make_source<Any, false>(values | std::views::drop(1));
-  CHECK_FALSE(source.moves);
+  CHECK(std::same_as<decltype(source)::Received, std::tuple<const int&>>);
   values = {4, 5, 6};
   CHECK(all(std::move(source)) == std::vector<int>{5, 6});
 }
@@ -234,7 +233,6 @@ TEST_CASE("arguments of apply are received as they were given") {
   Source source(lvalue, std::make_unique<int>(1), 2);
   CHECK(std::same_as<Source::Received,
                      std::tuple<const std::string&, std::unique_ptr<int>&&, double&&>>);
-  CHECK_FALSE(Source::moves);
   int calls = 0;
   while (source.next([&](auto&&...) { ++calls; })) {
   }
