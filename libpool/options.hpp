@@ -64,6 +64,10 @@ struct PoolOptions {
   /// `task_memory`.
   std::size_t result_memory = std::size_t{128} << 20;
 
+  /// Bytes of freed memory that a worker keeps for its next task, because fresh pages cost several
+  /// times what filling them does. 64 MiB hold what a task of moderate size needs.
+  std::size_t worker_memory = std::size_t{64} << 20;
+
   /// Chunks of one job that may be in the pool, or finished and not yet taken by the caller. It
   /// bounds the look-ahead of lazy inputs. Unset: as many as `task_slots`, fewer of chunks that are
   /// large (8192 items in all, but four chunks a worker).
@@ -80,6 +84,11 @@ struct PoolOptions {
   /// Longest pause before a worker that failed to start is started again; the pause begins at 1 ms
   /// and doubles with each failure.
   SaturatingNanoseconds restart_backoff = std::chrono::milliseconds{100};
+
+  /// When so many workers in a row have died while they held a chunk, and no item of it was begun
+  /// or settled in between, its next item is blamed: a chunk that no worker survives would go on
+  /// for ever. Zero throws `std::invalid_argument`. 64 such deaths are no chance.
+  std::size_t unexplained_deaths = 64;
 
   /// Threads of the parent that may run callbacks and pull lazy inputs at once. They are started
   /// when needed; past the bound a slow callback delays others. Those that wait for a job of a pool

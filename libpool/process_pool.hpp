@@ -42,8 +42,6 @@ namespace libpool {
 /// destructor does in the worker happens after the result has been handed over: a death there
 /// blames nobody.
 ///
-/// Freed memory of up to 64 MiB stays with the worker for the next task.
-///
 /// While a pool exists, it holds 2 descriptors a worker and about 10 more. In any process but the
 /// one that made it, every member throws `PoolError` and the destructor does nothing.
 class ProcessPool : public detail::PoolCalls<ProcessPool> {

@@ -301,15 +301,19 @@ void Server::end_workers() noexcept {
 
 }  // namespace
 
+bool serve(const ForkServerStart& start) noexcept {
+  Server server{start};
+  const bool served = server.serve();
+  server.end_workers();
+  return served;
+}
+
 void run_fork_server(const ForkServerStart& start) noexcept {
   const ring::PoolDescriptors& given = start.descriptors;
   const std::array kept{given.channel, given.tasks,    given.claims,
                         given.lanes,   given.doorbell, start.host};
   become_server("libpool-server", kept);
-  Server server{start};
-  const bool served = server.serve();
-  server.end_workers();
-  ::_exit(served ? EXIT_SUCCESS : EXIT_FAILURE);
+  ::_exit(serve(start) ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
 }  // namespace libpool::worker

@@ -29,4 +29,8 @@ struct ForkServerStart {
 /// the process ends when the host dies or closes the channel, after every process of the pool.
 [[noreturn]] void run_fork_server(const ForkServerStart& start) noexcept;
 
+/// What a fork server does once its process is one: serves until the host dies, closes the channel
+/// or talks nonsense, then kills and reaps every process of the pool. False if it could not begin.
+[[nodiscard]] bool serve(const ForkServerStart& start) noexcept;
+
 }  // namespace libpool::worker

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -62,15 +63,12 @@ void register_exit_handlers() noexcept {
 #endif
 }
 
-/// Bytes that a worker's heap keeps when they are freed: what one task of moderate size needs, the
-/// next one needs again, and fresh pages cost several times what filling them does. glibc allows no
-/// larger threshold for blocks that have a mapping of their own.
-constexpr int kept_heap = 64 << 20;
-constexpr int largest_heap_block = 32 << 20;
-
-void keep_freed_memory() noexcept {
-  ::mallopt(M_TRIM_THRESHOLD, kept_heap);
-  ::mallopt(M_MMAP_THRESHOLD, largest_heap_block);
+/// What one task needed, the next one needs again. glibc allows no larger threshold for blocks that
+/// have a mapping of their own.
+void keep_freed_memory(std::uint64_t bytes) noexcept {
+  constexpr std::uint64_t largest_heap_block = 32 << 20;
+  ::mallopt(M_TRIM_THRESHOLD, static_cast<int>(std::min<std::uint64_t>(bytes, INT_MAX)));
+  ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(std::min(bytes, largest_heap_block)));
 }
 
 }  // namespace
@@ -88,7 +86,7 @@ void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexc
   // can hold.
   register_exit_handlers();
   reseed_random();
-  keep_freed_memory();
+  keep_freed_memory(start.pool.worker_memory);
   main(start);
   leave_worker(EXIT_SUCCESS);
 }

@@ -80,9 +80,9 @@ concept Found = requires(OutputArchive& archive, T& value, Version version) {
 /// something else is not Boost's (an overloaded one counts as private).
 template <class T>
 concept HasMemberSerialize =
-    std::is_class_v<T> &&
-    (requires(OutputArchive& archive, T& value) { value.serialize(archive, 0U); } ||
-     (!std::is_final_v<T> && !member_probe::Unambiguous<T> && !requires { &T::serialize; }));
+    std::is_class_v<T> && (requires(OutputArchive& archive, T& value) {
+      value.serialize(archive, 0U);
+    } || (!std::is_final_v<T> && !member_probe::Unambiguous<T> && !requires { &T::serialize; }));
 
 /// A class that Boost.Serialization knows: by a member `serialize`, or by a free one that is found
 /// through the namespaces of its arguments or lies in `boost::serialization`.

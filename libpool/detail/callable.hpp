@@ -155,9 +155,9 @@ struct Passed<std::tuple<P...>, I, Arg> {
   using Parameter = std::decay_t<std::tuple_element_t<I, std::tuple<P...>>>;
   using Value = typename OwnerFor<Parameter, std::decay_t<Arg>>::type;
   // A derived object must not be sliced to a parameter `const Base&`: it travels as what it is.
-  static constexpr bool converts =
-      !std::same_as<Value, std::decay_t<Arg>> && !std::is_base_of_v<Value, std::decay_t<Arg>> &&
-      Converts<Arg, Value, !std::same_as<Parameter, Value>>;
+  static constexpr bool converts = !std::same_as<Value, std::decay_t<Arg>> &&
+                                   !std::is_base_of_v<Value, std::decay_t<Arg>> &&
+                                   Converts<Arg, Value, !std::same_as<Parameter, Value>>;
   using type = std::conditional_t<converts, Value, std::decay_t<Arg>>;
 };
 
@@ -201,9 +201,8 @@ LIBPOOL_CATCHES_FORCED_UNWIND void convert_and_give(Give&& give, Fail&& fail) {
 /// How F receives argument I, given as `Arg`: what is moved, and what its conversion to F's
 /// parameter makes, as an rvalue.
 template <class F, std::size_t I, class Arg, bool moves>
-using received_t =
-    std::conditional_t<moves || Passed<callable_parameters<F>, I, Arg>::converts,
-                       passed_t<F, I, Arg>&&, const passed_t<F, I, Arg>&>;
+using received_t = std::conditional_t<moves || Passed<callable_parameters<F>, I, Arg>::converts,
+                                      passed_t<F, I, Arg>&&, const passed_t<F, I, Arg>&>;
 
 /// The result of a call that does not compile; `check_callable` says why.
 struct NotCallable {};

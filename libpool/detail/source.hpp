@@ -14,9 +14,8 @@
 ///   element cannot be converted; false at the end. `use` must not throw: what escapes was thrown
 ///   by the input, and ends it;
 /// - `size_hint()`: what the range claims; it may yield fewer, or more;
-/// - where elements are trivially copyable, need no conversion and lie side by side,
-/// `contiguous()`,
-///   a span of what is left of the input, and `skip(n)`, to pass n of it;
+/// - where elements are trivially copyable, need no conversion and lie side by side, with
+///   `contiguous()`, a span of what is left of the input, and `skip(n)`, to pass n of it;
 /// - where elements stay where they are for as long as the source lives, with `keeps_elements`,
 ///   `next_element(use)`, which calls `use(Element*)` for the next element instead.
 #pragma once

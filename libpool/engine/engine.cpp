@@ -70,7 +70,7 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
       collector_(dispatcher_, options.max_result_size),
       supervisor_(supervise::ForkServer::start(pool, segments_.descriptors(), options.initializer),
                   segments_.readers(), segments_.stops(), dispatcher_, collector_,
-                  restart_policy(options, pool.workers)),
+                  restart_policy(options, pool.workers), options.unexplained_deaths),
       deliveries_(result_memory_),
       helpers_(options.helper_threads) {
   modules_ = &supervisor_.server().modules();

@@ -36,6 +36,7 @@ ring::PoolDescription describe(std::size_t workers, const PoolOptions& options) 
           "libpool: task_memory is out of range");
   require(options.result_ring != 0 && options.result_ring <= ring::largest_result_ring,
           "libpool: result_ring is out of range");
+  require(options.unexplained_deaths != 0, "libpool: unexplained_deaths is zero");
   require(options.helper_threads != 0, "libpool: helper_threads is zero");
   ring::PoolDescription pool;
   pool.workers = static_cast<std::uint32_t>(workers);
@@ -44,6 +45,7 @@ ring::PoolDescription describe(std::size_t workers, const PoolOptions& options) 
   pool.task_memory = std::bit_ceil(std::max(options.task_memory, smallest_arena));
   pool.result_ring = std::bit_ceil(std::max(options.result_ring, smallest_ring));
   pool.memory_limit = options.memory_limit.value_or(UINT64_MAX);
+  pool.worker_memory = options.worker_memory;
   pool.max_tasks = options.max_tasks_per_child.value_or(UINT64_MAX);
   pool.core_dumps = options.core_dumps ? 1 : 0;
   pool.host = detail::system_calls.getpid();

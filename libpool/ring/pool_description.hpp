@@ -18,10 +18,11 @@ struct PoolDescription {
   std::uint64_t task_memory = 0;  ///< bytes of the task segment's arena
   std::uint64_t result_ring = 0;  ///< bytes of each result ring, a power of two
   std::uint64_t memory_limit =
-      0;                         ///< bytes a worker may map beyond its start; UINT64_MAX: no limit
-  std::uint64_t max_tasks = 0;   ///< items after which a worker retires; UINT64_MAX: never
-  std::uint32_t core_dumps = 0;  ///< 1: keep the host's core limit
-  pid_t host = 0;                ///< the process that owns the pool
+      0;  ///< bytes a worker may map beyond its start; UINT64_MAX: no limit
+  std::uint64_t worker_memory = 0;  ///< bytes of freed memory that a worker keeps
+  std::uint64_t max_tasks = 0;      ///< items after which a worker retires; UINT64_MAX: never
+  std::uint32_t core_dumps = 0;     ///< 1: keep the host's core limit
+  pid_t host = 0;                   ///< the process that owns the pool
 };
 static_assert(std::is_trivially_copyable_v<PoolDescription>);
 

@@ -63,7 +63,7 @@ struct Chunk {
   std::uint32_t end = 0;
   std::size_t attempts = 0;  ///< of item `next` that ended in a crash
 
-  std::uint32_t unexplained_deaths = 0;  ///< of its holders in a row, with nobody to blame
+  std::size_t unexplained_deaths = 0;  ///< of its holders in a row, with nobody to blame
 
   // While it is published.
   std::uint64_t ticket = 0;

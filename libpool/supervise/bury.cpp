@@ -108,7 +108,7 @@ void Supervisor::settle_claim(std::uint32_t worker, std::uint32_t slot,
   std::uint32_t begun = begun_items(worker, *chunk);
   if (begun != 0) {
     chunk->unexplained_deaths = 0;
-  } else if (!workers_[worker].doomed && ++chunk->unexplained_deaths >= most_unexplained_deaths) {
+  } else if (!workers_[worker].doomed && ++chunk->unexplained_deaths >= unexplained_deaths_) {
     begun = 1;
   }
   blame(worker, *chunk, begun, deliveries);

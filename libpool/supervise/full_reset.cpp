@@ -15,13 +15,9 @@ namespace {
 
 using ring::Claim;
 
-/// So many full resets in a row that settled nothing and blamed nobody are no chance. Then the next
-/// item of the oldest chunk is blamed, or it would go on for ever.
-constexpr std::uint32_t most_barren_resets = 64;
-
-/// A worker that has left no trace of what it did weighs as much as so many deaths that nobody is
-/// blamed for: each reset costs what others run, so that few of them have to do.
-constexpr std::uint32_t deaths_without_trace = 16;
+/// A worker that has left no trace of what it did weighs as much as this part of all the deaths
+/// that nobody is blamed for: each reset costs what others run, so that few of them have to do.
+constexpr std::size_t part_without_trace = 4;
 
 std::uint64_t key_of(std::uint64_t ticket) noexcept { return ticket & ring::progress_ticket_mask; }
 
@@ -128,7 +124,8 @@ void Supervisor::finish_reset(Clock::time_point now, collect::Deliveries& delive
   }
   const std::vector<Named> named = named_chunks();
   std::size_t suspects = without_trace();
-  if (++barren_resets_ > most_barren_resets) suspects = std::max<std::size_t>(suspects, 1);
+  // So many resets in a row that settled nothing and blamed nobody are no chance either.
+  if (++barren_resets_ > unexplained_deaths_) suspects = std::max<std::size_t>(suspects, 1);
   auto chunks = dispatcher_.take_published();
   for (const auto& chunk : chunks) settle_unclaimed(*chunk, named, suspects, deliveries);
   // The newest first, so that the oldest comes to lie at the front of the queue.
@@ -162,9 +159,9 @@ void Supervisor::settle_unclaimed(submit::Chunk& chunk, const std::vector<Named>
   }
   if (nameless && suspects != 0) {
     --suspects;
-    chunk.unexplained_deaths += deaths_without_trace;
-    const bool barren = barren_resets_ > most_barren_resets;
-    if (barren || chunk.unexplained_deaths >= most_unexplained_deaths) begun = 1;
+    chunk.unexplained_deaths += unexplained_deaths_ / part_without_trace + 1;
+    const bool barren = barren_resets_ > unexplained_deaths_;
+    if (barren || chunk.unexplained_deaths >= unexplained_deaths_) begun = 1;
   }
   if (begun == 0) return;
   barren_resets_ = 0;

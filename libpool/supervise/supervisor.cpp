@@ -20,13 +20,15 @@ using worker::Report;
 
 Supervisor::Supervisor(ForkServer server, std::vector<ring::ResultReader> readers,
                        std::span<ring::StopWord> stops, submit::Dispatcher& dispatcher,
-                       collect::Collector& collector, RestartPolicy policy)
+                       collect::Collector& collector, RestartPolicy policy,
+                       std::size_t unexplained_deaths)
     : server_(std::move(server)),
       workers_(readers.size()),
       stops_(stops),
       dispatcher_(dispatcher),
       collector_(collector),
-      policy_(std::move(policy)) {
+      policy_(std::move(policy)),
+      unexplained_deaths_(unexplained_deaths) {
   for (std::size_t i = 0; i < readers.size(); ++i) workers_[i].reader = readers[i];
 }
 

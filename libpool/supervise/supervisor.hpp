@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <libpool/collect/collector.hpp>
+#include <libpool/options.hpp>
 #include <libpool/pool_stats.hpp>
 #include <libpool/ring/stop_word.hpp>
 #include <libpool/submit/dispatcher.hpp>
@@ -41,7 +42,8 @@ class Supervisor {
 
   Supervisor(ForkServer server, std::vector<ring::ResultReader> readers,
              std::span<ring::StopWord> stops, submit::Dispatcher& dispatcher,
-             collect::Collector& collector, RestartPolicy policy);
+             collect::Collector& collector, RestartPolicy policy,
+             std::size_t unexplained_deaths = PoolOptions().unexplained_deaths);
 
   /// Asks for all workers.
   void start();
@@ -111,11 +113,6 @@ class Supervisor {
               collect::Deliveries& deliveries);
   bool drain(std::uint32_t worker, collect::OpenRuns open_runs, collect::Deliveries& deliveries);
 
-  /// So many deaths of its holders in a row, with no item settled or begun in between, are no
-  /// chance: a task must have wiped the progress word. Then the next item is blamed, or it would go
-  /// on for ever.
-  static constexpr std::uint32_t most_unexplained_deaths = 64;
-
   // bury.cpp
   void bury(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
             collect::Deliveries& deliveries);
@@ -166,12 +163,15 @@ class Supervisor {
   submit::Dispatcher& dispatcher_;
   collect::Collector& collector_;
   RestartPolicy policy_;
+  /// So many deaths of a chunk's holders in a row, with no item settled or begun in between, are no
+  /// chance: a task must have wiped the progress word. Then the next item is blamed.
+  std::size_t unexplained_deaths_;
   WorkerTally tally_;
   std::exception_ptr broken_;
   bool buried_ = false;
-  bool ending_ = false;     ///< no replacements any more
-  bool resetting_ = false;  ///< the claim words count for nothing until all workers are dead
-  std::uint32_t barren_resets_ = 0;  ///< since an outcome
+  bool ending_ = false;            ///< no replacements any more
+  bool resetting_ = false;         ///< the claim words count for nothing until all workers are dead
+  std::size_t barren_resets_ = 0;  ///< since an outcome
   Clock::time_point audited_{};
   std::size_t absent_ = 0;  ///< workers due to be started again
   std::uint32_t next_to_wake_ = 0;

@@ -114,54 +114,57 @@ void check_pool_works(ProcessPool& pool) {
   CHECK(pool.map([](int item) { return item; }, numbers(100)) == numbers(100));
 }
 
+/// A map in which some items scribble over the claim words, once each: in an old chunk that is
+/// ready again they would do it again. Checks the outcomes and the pool.
+libpool::PoolStats map_with_scribbles(Scribble how, std::size_t chunksize) {
+  CAPTURE(static_cast<int>(how));
+  ProcessPool pool(3);
+  oracle::Fresh fresh;
+  oracle::page.words[0] = static_cast<std::int64_t>(how);
+  const auto outcomes = pool.try_map(
+      [](int item) {
+        oracle::count_execution(item);
+        if (item % 50 == 25 && oracle::executions(item) == 1) {
+          scribble_over_claims(static_cast<Scribble>(oracle::page.words[0].load()));
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds{200});
+        return item;
+      },
+      numbers(items), {.chunksize = chunksize});
+  check_outcomes(outcomes);
+  check_executed(outcomes);
+  const libpool::PoolStats stats = pool.stats();
+  check_pool_works(pool);
+  return stats;
+}
+
 }  // namespace
 
 TEST_CASE(
     "a task that scribbles over all claim words costs running items, and no item runs twice") {
   for (const Scribble how : harmless_scribbles) {
     for (const std::size_t chunksize : {1U, 7U}) {
-      CAPTURE(static_cast<int>(how));
-      ProcessPool pool(3);
-      oracle::Fresh fresh;
-      oracle::page.words[0] = static_cast<std::int64_t>(how);
-      const auto outcomes = pool.try_map(
-          [](int item) {
-            oracle::count_execution(item);
-            if (item % 50 == 25) {
-              scribble_over_claims(static_cast<Scribble>(oracle::page.words[0].load()));
-            }
-            std::this_thread::sleep_for(std::chrono::microseconds{200});
-            return item;
-          },
-          numbers(items), {.chunksize = chunksize});
-      check_outcomes(outcomes);
+      CHECK(map_with_scribbles(how, chunksize).crashed < items / 2);
       CHECK(oracle::executed(items, 2) == 0);
-      check_executed(outcomes);
-      CHECK(pool.stats().crashed < items / 2);
-      check_pool_works(pool);
     }
   }
 }
 
 TEST_CASE("scribbles that have chunks run twice cost no outcome") {
   for (const Scribble how : {Scribble::noise, Scribble::all_ready, Scribble::other_owners}) {
-    CAPTURE(static_cast<int>(how));
-    ProcessPool pool(3);
-    oracle::Fresh fresh;
-    oracle::page.words[0] = static_cast<std::int64_t>(how);
-    const auto outcomes = pool.try_map(
-        [](int item) {
-          oracle::count_execution(item);
-          // Once: in an old chunk that is ready again it would happen again.
-          if (item % 50 == 25 && oracle::executions(item) == 1) {
-            scribble_over_claims(static_cast<Scribble>(oracle::page.words[0].load()));
-          }
-          std::this_thread::sleep_for(std::chrono::microseconds{200});
-          return item;
-        },
-        numbers(items), {.chunksize = 3});
-    check_outcomes(outcomes);
-    check_executed(outcomes);
+    map_with_scribbles(how, 3);
+  }
+}
+
+TEST_CASE("a task that leaves no trace of itself when it dies is run as often as is allowed") {
+  for (const std::size_t allowed : {1U, 3U}) {
+    ProcessPool pool(1, {.unexplained_deaths = allowed});
+    const auto vanish = [] {
+      for (auto& word : writable("libpool-lanes")) std::atomic_ref{word} = 0;
+      ::kill(::getpid(), SIGKILL);
+    };
+    CHECK_THROWS_AS(pool.apply(vanish), WorkerCrashed);
+    CHECK(pool.stats().workers_lost == allowed);
     check_pool_works(pool);
   }
 }

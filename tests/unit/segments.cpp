@@ -34,12 +34,14 @@ TEST_CASE("a description has the sizes asked for, made fit for the rings") {
                                  .task_slots = 100,
                                  .task_memory = 5'000'000,
                                  .result_ring = 5000,
+                                 .worker_memory = 6000,
                                  .core_dumps = true});
   CHECK(pool.workers == 3);
   CHECK(pool.task_slots == 128);
   CHECK(pool.task_memory == std::uint64_t{1} << 23);
   CHECK(pool.result_ring == 8192);
   CHECK(pool.memory_limit == 1000);
+  CHECK(pool.worker_memory == 6000);
   CHECK(pool.max_tasks == 7);
   CHECK(pool.core_dumps == 1);
   CHECK(pool.host == ::getpid());
@@ -67,6 +69,7 @@ TEST_CASE("options that make no sense are refused") {
   CHECK_THROWS_AS((void)describe(1, {.result_ring = 0}), std::invalid_argument);
   CHECK_THROWS_AS((void)describe(1, {.result_ring = SIZE_MAX}), std::invalid_argument);
   CHECK_THROWS_AS((void)describe(1, {.window = 0}), std::invalid_argument);
+  CHECK_THROWS_AS((void)describe(1, {.unexplained_deaths = 0}), std::invalid_argument);
   CHECK_THROWS_AS((void)describe(1, {.helper_threads = 0}), std::invalid_argument);
 }
 
