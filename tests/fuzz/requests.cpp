@@ -1,6 +1,6 @@
-/// What a pool asks of its fork server, whatever it is, while workers die and resources run out: the
-/// server has at most one process a worker, kills none but its own, reports what happened to each in
-/// order, holds a few descriptors at most for each, and in the end leaves no process.
+/// What a pool asks of its fork server, whatever it is, while workers die and resources run out:
+/// the server has at most one process a worker, kills none but its own, reports what happened to
+/// each in order, holds a few descriptors at most for each, and in the end leaves no process.
 ///
 /// The kernel is played: its calls take no time, and a child is a number.
 #include <fcntl.h>
@@ -144,7 +144,8 @@ class Kernel {
     request.kind = static_cast<Request::Kind>(input_.below(16) == 15 ? 3 : 1 + input_.below(2));
     const bool wild = input_.below(16) == 15;
     request.worker = wild ? input_.take<std::uint32_t>() : input_.below(workers);
-    request.count = wild ? input_.take<std::uint32_t>() : input_.below(workers - request.worker) + 1;
+    request.count =
+        wild ? input_.take<std::uint32_t>() : input_.below(workers - request.worker) + 1;
     request.generation = input_.below(4);
     const std::size_t bytes = input_.below(32) == 31 ? input_.below(20) : sizeof request;
     std::memcpy(into.msg_iov->iov_base, &request, std::min(bytes, into.msg_iov->iov_len));
