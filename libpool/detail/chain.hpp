@@ -36,6 +36,14 @@ class Chain {
     ++size_;
   }
 
+  /// All of another, behind what is here.
+  void append(Chain&& others) noexcept {
+    if (others.empty()) return;
+    (last_ != nullptr ? last_->behind : first_) = std::move(others.first_);
+    last_ = std::exchange(others.last_, nullptr);
+    size_ += std::exchange(others.size_, 0);
+  }
+
   void push_front(Pointer thing) noexcept {
     if (last_ == nullptr) last_ = thing.get();
     thing->behind = std::move(first_);

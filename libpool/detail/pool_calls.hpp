@@ -134,7 +134,8 @@ class PoolCalls {
 
   // -- calls that return a handle --------------------------------------------------------------
 
-  /// `apply` at once. Of `f` and the arguments it keeps copies, or the rvalues.
+  /// `apply` at once. Of `f` and the arguments it keeps copies, or the rvalues. Of a process pool,
+  /// threads that submit much take in the outcomes of earlier tasks meanwhile.
   template <class F, class... A>
     requires(!is_apply_options<std::decay_t<A>> && ...)
   auto apply_async(F&& f, A&&... arguments) -> AsyncResult<apply_result_t<F, A&&...>> {

@@ -28,6 +28,16 @@ constexpr int rounds_before_yield = 20;
 /// news, which is a system call, and looks into open runs.
 constexpr int rounds_between_thorough = 64;
 
+/// Settled chunks that may lie about until a thread that makes new ones destroys them.
+constexpr std::size_t most_spent = 1024;
+
+/// So many submissions without waiting, while the background thread drives or naps, are a flood:
+/// those who submit take the outcomes in themselves, and the background thread stays out of their
+/// way.
+constexpr std::uint64_t flood = 32;
+constexpr std::uint64_t submissions_a_round = 16;
+constexpr timespec nap{.tv_sec = 0, .tv_nsec = 100'000};
+
 /// The engine whose outcomes this thread delivers now, if any.
 thread_local const Engine* delivering = nullptr;
 
@@ -75,13 +85,23 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
       helpers_(options.helper_threads) {
   modules_ = &supervisor_.server().modules();
   Lock lock(mutex_);
-  driving_ = true;
-  driver_ = std::this_thread::get_id();
+  const Role role(*this, lock);
   supervisor_.start();
   while (!supervisor_.all_reported() && broken_ == nullptr) {
     if (!round(lock)) sleep(lock, std::nullopt);
   }
-  driving_ = false;
+}
+
+Engine::Role::Role(Engine& engine, Lock& lock) noexcept : engine_(engine), lock_(lock) {
+  engine_.driving_ = true;
+  engine_.driver_ = std::this_thread::get_id();
+}
+
+Engine::Role::~Role() {
+  if (!lock_.owns_lock()) lock_.lock();
+  engine_.driving_ = false;
+  engine_.driver_ = {};
+  engine_.wake_followers(lock_);
 }
 
 void Engine::check_process() const {
@@ -127,22 +147,6 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
 /// is then not asked again: it may have taken something. Throws what that throws.
 bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
                    const std::function<bool()>& ready, Deadline deadline) {
-  struct Role {
-    Role(Engine& engine, Lock& held) : engine_(engine), lock_(held) {
-      engine_.driving_ = true;
-      engine_.driver_ = std::this_thread::get_id();
-    }
-    Role(const Role&) = delete;
-    Role& operator=(const Role&) = delete;
-    ~Role() {
-      if (!lock_.owns_lock()) lock_.lock();
-      engine_.driving_ = false;
-      engine_.driver_ = {};
-      engine_.wake_followers(lock_);
-    }
-    Engine& engine_;
-    Lock& lock_;
-  };
   const Role role(*this, lock);
   int idle_rounds = 0;
   bool done = false;
@@ -159,6 +163,9 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
       continue;
     }
     idle_rounds = busy ? 0 : idle_rounds + 1;
+    if (idle_rounds > rounds_before_sleep || dispatcher_.spent_chunks() > most_spent) {
+      destroy_spent(lock);
+    }
     if (idle_rounds > rounds_before_sleep) {
       survive(lock, [&] {
         sleep(lock, deadline);
@@ -171,6 +178,7 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
       lock.lock();
     }
   }
+  destroy_spent(lock);
   return done;
 }
 
@@ -210,16 +218,28 @@ bool Engine::round(Lock& lock) {
   const bool anything = supervisor_.pump(Clock::now(), thorough, deliveries_);
   publish_and_wake();
   if (!deliveries_.empty()) deliver(deliveries_, lock);
+  dispatcher_.retire_settled();
   const bool breaks = supervisor_.broken() != nullptr && broken_ == nullptr;
   if (breaks) break_pool(lock);
   if (!starved_.empty()) feed_starved(lock);
-  if (dispatcher_.has_spent()) {
-    auto spent = dispatcher_.take_spent();
-    lock.unlock();
-    spent.clear();
-    lock.lock();
-  }
   return anything || breaks;
+}
+
+/// A submitter's turn, now and then.
+void Engine::take_in(Lock& lock) {
+  if (++submissions_ % submissions_a_round != 0 || driving_) return;
+  const Role role(*this, lock);
+  turn(lock);
+}
+
+/// Spent chunks are left to the threads that make new ones, for a while: given back to the heap by
+/// another thread than they were taken by, they cost several times as much.
+void Engine::destroy_spent(Lock& lock) noexcept {
+  if (dispatcher_.spent_chunks() == 0) return;
+  submit::Chunks spent = dispatcher_.take_spent();
+  lock.unlock();  // the user's destructors run
+  spent.clear();
+  lock.lock();
 }
 
 // Modelled in tests/model/pool.pml as refill and count_wakes.
@@ -317,23 +337,34 @@ void Engine::notify() noexcept {
   kick(lock);
 }
 
-/// The thread that drives while nobody blocks, for jobs that were submitted without waiting.
+/// The thread that drives while nobody blocks, for jobs that were submitted without waiting. In a
+/// flood of them it only looks now and then whether that is over.
 void Engine::run_background() {
   Lock lock(mutex_);
+  std::uint64_t seen = submissions_;
+  const auto flooded = [&] { return submissions_ - seen > flood; };
   while (!background_stops_) {
-    if (unattended_ == 0 || driving_) {
+    if (flooded()) {
+      seen = submissions_;
+      lock.unlock();
+      system_calls.nanosleep(&nap, nullptr);
+      lock.lock();
+    } else if (dispatcher_.spent_chunks() != 0 && !driving_) {
+      destroy_spent(lock);  // what the submitters have left
+    } else if (unattended_ == 0 || driving_) {
       ++followers_;
       changed_.wait(lock);
       --followers_;
-      continue;
+    } else {
+      seen = submissions_;
+      drive(
+          lock, nullptr,
+          [&] {
+            const Lock look(mutex_);
+            return background_stops_ || unattended_ == 0 || flooded();
+          },
+          std::nullopt);
     }
-    drive(
-        lock, nullptr,
-        [this] {
-          const Lock look(mutex_);
-          return background_stops_ || unattended_ == 0;
-        },
-        std::nullopt);
   }
 }
 

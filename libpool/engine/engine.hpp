@@ -59,6 +59,20 @@ class Engine final : public detail::ProcessCore {
     void perform() noexcept override;
   };
 
+  /// The driver's role, held by this thread while this lives. The lock may be open at its end, and
+  /// is then closed.
+  class Role {
+   public:
+    Role(Engine& engine, Lock& lock) noexcept;
+    Role(const Role&) = delete;
+    Role& operator=(const Role&) = delete;
+    ~Role();
+
+   private:
+    Engine& engine_;
+    Lock& lock_;
+  };
+
   // Driving (engine.cpp). The functions with a Lock are called with it held and may let go of it
   // meanwhile.
   bool drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
@@ -69,6 +83,8 @@ class Engine final : public detail::ProcessCore {
   bool survive(Lock& lock, Step step);
   void publish_and_wake() noexcept;
   void deliver(collect::Deliveries& deliveries, Lock& lock) noexcept;
+  void take_in(Lock& lock);
+  void destroy_spent(Lock& lock) noexcept;
   void sleep(Lock& lock, Deadline deadline);
   void kick(const Lock& lock) noexcept;
   void wake_followers(const Lock& lock) noexcept;
@@ -125,7 +141,8 @@ class Engine final : public detail::ProcessCore {
   collect::Tally tally_;
   std::uint64_t submitted_ = 0;
   std::uint64_t cancelled_ = 0;
-  std::size_t unattended_ = 0;  ///< jobs that nobody blocks for: they need the background thread
+  std::uint64_t submissions_ = 0;  ///< that fed their item at once
+  std::size_t unattended_ = 0;     ///< jobs that nobody blocks for: they need the background thread
   bool driving_ = false;
   std::thread::id driver_;
   bool asleep_ = false;           ///< the driver polls

@@ -59,7 +59,9 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) noexcept {
   Batch& batch = *job->batch;
   job->feeding = true;
   job->feed_again = false;
+  submit::Chunks spent = dispatcher_.take_spent();
   lock.unlock();
+  spent.clear();
   submit::Fed fed = submit::feed(job, job->codec->input_may_wait() ? 1 : chunks_a_step, memory_);
   if (!fed.wanted) {
     lock.lock();

@@ -75,6 +75,7 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
   submit::Fed fed;
   // Nobody else knows the job yet, so that the lock below is the only one that it costs.
   if (feeding == Feeding::at_submit) fed = feed_single(job);
+  submit::Chunks spent;  // outlives the lock
   Lock lock(mutex_);
   refuse_new_work();
   if (feeding != Feeding::by_caller) start_background();
@@ -84,10 +85,12 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
   if (feeding == Feeding::by_helper) {
     post_feeding(job, lock);
   } else {
+    spent = dispatcher_.take_spent();
     enqueue(job, fed, lock);
     settle_failed(job, fed, lock);
     forget_if_over(job);
     if (job->over()) kick(lock);  // as in `feed`
+    take_in(lock);
   }
   ++generation_;
   wake_followers(lock);
@@ -133,7 +136,8 @@ bool Engine::cancel(Batch& batch) {
   ++generation_;
   wake_followers(lock);
   kick(lock);
-  lock.unlock();
+  dispatcher_.retire_settled();
+  destroy_spent(lock);
   return true;
 }
 
@@ -142,12 +146,9 @@ PoolStats Engine::stats() {
   Lock lock(mutex_);
   if (!driving_ && stage_ != Stage::terminated) {
     // Nobody drives an idle pool: take notice of deaths now.
-    driving_ = true;
-    driver_ = std::this_thread::get_id();
+    const Role role(*this, lock);
     woken_ = true;
     turn(lock);
-    driving_ = false;
-    wake_followers(lock);
   }
   const auto load = dispatcher_.load();
   const auto& workers = supervisor_.tally();

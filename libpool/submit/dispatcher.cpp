@@ -77,8 +77,8 @@ void Dispatcher::settle(std::uint32_t slot) noexcept { discard(take(slot)); }
 
 void Dispatcher::discard(std::unique_ptr<Chunk> chunk) noexcept {
   --chunk->job->chunks;
-  chunk->payload.reset();
-  if (chunk->job.use_count() == 1) spent_.push_back(std::move(chunk));
+  if (--chunk->payload->chunks == 0) chunk->payload->release();
+  settled_.push_back(std::move(chunk));
 }
 
 std::unique_ptr<Chunk> Dispatcher::take(std::uint32_t slot) noexcept {
@@ -116,6 +116,7 @@ void Dispatcher::drop(const Job& job) noexcept {
 
 Chunks Dispatcher::take_all() noexcept {
   Chunks all = take_spent();
+  all.append(std::move(settled_));
   while (!queue_.empty()) all.push_back(queue_.pop_front());
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
     if (slots_[slot] != nullptr) all.push_back(take(slot));

@@ -59,10 +59,14 @@ class Dispatcher {
   /// Gives everything up, when no worker is left. The caller destroys it without the mutex.
   [[nodiscard]] Chunks take_all() noexcept;
 
-  /// Settled chunks that held the last reference to their job. The caller destroys them without the
-  /// mutex, because the user's input and function go with them.
+  /// The outcomes of the settled chunks have been handed on: the chunks are spent.
+  void retire_settled() noexcept { spent_.append(std::move(settled_)); }
+
+  /// Spent chunks, which hold their job. The caller destroys them without the mutex, because the
+  /// user's input and function may go with them; best on a thread that makes chunks, whose heap
+  /// they come from.
   [[nodiscard]] Chunks take_spent() noexcept { return std::exchange(spent_, {}); }
-  [[nodiscard]] bool has_spent() const noexcept { return !spent_.empty(); }
+  [[nodiscard]] std::size_t spent_chunks() const noexcept { return spent_.size(); }
 
   /// Ends a chunk that is in no slot and in no queue.
   void discard(std::unique_ptr<Chunk> chunk) noexcept;
@@ -105,6 +109,7 @@ class Dispatcher {
   PayloadMemory& memory_;
   Chunks queue_;
   std::vector<std::unique_ptr<Chunk>> slots_;  ///< by slot: what is published there
+  Chunks settled_;                             ///< whose outcomes are on their way
   Chunks spent_;
   std::size_t published_ = 0;
   std::size_t own_memory_ = 0;  ///< published chunks with memory of their own

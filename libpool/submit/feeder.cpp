@@ -31,7 +31,8 @@ std::exception_ptr encode_call(Job& job, TaskWriter& out) {
     job.codec->encode_call(out);
     out.align(part_alignment);
     const auto call = out.written();
-    if (call.size() <= largest_kept_call) job.call.assign(call.begin(), call.end());
+    const bool used_again = job.batch->terms().feeding != detail::Feeding::at_submit;
+    if (used_again && call.size() <= largest_kept_call) job.call.assign(call.begin(), call.end());
     return nullptr;
   } catch (...) {
     return std::current_exception();
@@ -104,6 +105,7 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
       fed.error = call_error;
     } else if (!fed.chunks.empty()) {
       const auto payload = std::make_shared<TaskPayload>(out.finish());
+      payload->chunks = fed.chunks.size();
       for (const auto& chunk : fed.chunks) chunk->payload = payload;
       // A large payload says little about the next one, whose memory would be reserved for nothing.
       job->expected_bytes = std::min(payload->size, memory.largest_block());

@@ -44,7 +44,11 @@ class TaskPayload {
   [[nodiscard]] std::size_t arena_offset() const noexcept { return block_->offset; }
   [[nodiscard]] int own_fd() const noexcept { return own_->file.fd(); }
 
-  std::size_t size = 0;  ///< bytes written
+  /// Gives the memory back before the object dies.
+  void release() noexcept { TaskPayload().swap(*this); }
+
+  std::size_t size = 0;    ///< bytes written
+  std::size_t chunks = 1;  ///< not settled yet; guarded by the core's mutex
 
  private:
   friend class PayloadMemory;

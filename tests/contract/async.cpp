@@ -3,6 +3,7 @@
 /// Runs in the test; the tasks run in workers of both pools.
 #include "contract.hpp"
 
+#include <atomic>
 #include <memory>
 #include <thread>
 #include <type_traits>
@@ -14,6 +15,16 @@ namespace {
 
 std::string long_text(int) { return "a string too long for the short buffer"; }
 std::unique_ptr<int> boxed(int x) { return std::make_unique<int>(x); }
+/// Counts its instances in this process.
+struct Counted {
+  static inline std::atomic<int> alive{0};
+  Counted() { ++alive; }
+  Counted(const Counted&) { ++alive; }
+  Counted& operator=(const Counted&) = default;
+  ~Counted() { --alive; }
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+};
 bool at_gate_then_throw(int) {
   oracle::pass_gate();
   throw std::out_of_range("after the gate");
@@ -326,4 +337,44 @@ BOTH_POOLS("many handles may be pending at once") {
   std::vector<libpool::AsyncResult<int>> handles;
   for (int i = 0; i < 5000; ++i) handles.push_back(pool.apply_async(square, i));
   for (int i = 0; i < 5000; ++i) REQUIRE(handles[static_cast<std::size_t>(i)].get() == i * i);
+}
+
+BOTH_POOLS("what tasks were given is destroyed soon after their ends, though nobody waits") {
+  Pool pool(2);
+  for (const int tasks : {1, 3000}) {
+    CAPTURE(tasks);
+    std::vector<libpool::AsyncResult<int>> handles;
+    for (int i = 0; i < tasks; ++i) {
+      handles.push_back(pool.apply_async([](const Counted&, int x) { return x; }, Counted(), i));
+    }
+    CHECK(oracle::eventually([] { return Counted::alive == 0; }));
+    for (int i = 0; i < tasks; ++i) REQUIRE(handles[static_cast<std::size_t>(i)].ready());
+  }
+}
+
+BOTH_POOLS("threads that flood a pool with tasks take one another's outcomes in") {
+  Pool pool(2);
+  std::atomic<int> callbacks{0};
+  std::vector<std::jthread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&pool, &callbacks, thread] {
+      std::vector<libpool::AsyncResult<int>> handles;
+      for (int i = 0; i < 2000; ++i) {
+        const int item = i % 100 + thread;
+        if (i % 500 == 7) {
+          handles.push_back(pool.apply_async(square, std::tuple(item),
+                                             {.callback = [&](const int&) { ++callbacks; }}));
+        } else {
+          handles.push_back(pool.apply_async(square, item));
+        }
+      }
+      for (int i = 0; i < 2000; ++i) {
+        const int item = i % 100 + thread;
+        REQUIRE(handles[static_cast<std::size_t>(i)].get() == item * item);
+      }
+    });
+  }
+  threads.clear();
+  CHECK(callbacks == 16);
+  CHECK(pool.stats().succeeded == 8000);
 }

@@ -46,6 +46,7 @@ class FuzzedPool {
     supervisor.pump(now_ += std::chrono::milliseconds(300), thorough, core.deliveries);
     core.dispatcher.refill(nanoseconds());
     deliver();
+    core.dispatcher.retire_settled();
     (void)core.dispatcher.take_spent();
   }
 

@@ -56,4 +56,19 @@ TEST_CASE("a thing that was taken out leaves nothing of the chain behind it") {
   CHECK(text(moved) == "1");
 }
 
+TEST_CASE("a chain is appended to another, and is empty then") {
+  Links all;
+  Links more = links(2);
+  all.append(std::move(more));
+  all.append(Links());
+  all.append(links(3));
+  CHECK(text(all) == "01012");
+  CHECK(all.size() == 5);
+  CHECK(more.empty());
+  more.push_back(std::make_unique<Link>(7));
+  CHECK(text(more) == "7");
+  all.push_back(std::make_unique<Link>(8));
+  CHECK(text(all) == "010128");
+}
+
 TEST_CASE("a chain of a million things ends") { CHECK(links(1'000'000).size() == 1'000'000); }

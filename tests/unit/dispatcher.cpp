@@ -244,7 +244,7 @@ TEST_CASE("a payload of its own memory is visited once it is claimed") {
   CHECK(visits == 1);
 }
 
-TEST_CASE("a settled chunk that held the last reference to its job is kept for the caller") {
+TEST_CASE("a settled chunk gives its memory back, and is kept until it is taken to be destroyed") {
   TestCore core;
   std::weak_ptr<submit::Job> job;
   {
@@ -254,12 +254,14 @@ TEST_CASE("a settled chunk that held the last reference to its job is kept for t
     core.dispatcher.refill(0);
   }
   core.dispatcher.settle(core.claim(0).slot);
-  CHECK(core.dispatcher.has_spent());
-  CHECK_FALSE(job.expired());
   CHECK(core.plain.memory.in_flight() == 0);
+  CHECK(core.dispatcher.spent_chunks() == 0);  // its outcome is on its way
+  core.dispatcher.retire_settled();
+  CHECK(core.dispatcher.spent_chunks() == 1);
+  CHECK_FALSE(job.expired());
   CHECK(core.dispatcher.take_spent().size() == 1);
   CHECK(job.expired());
-  CHECK_FALSE(core.dispatcher.has_spent());
+  CHECK(core.dispatcher.spent_chunks() == 0);
 }
 
 TEST_CASE("everything can be taken back when no worker is left") {
