@@ -31,11 +31,10 @@ constexpr int rounds_between_thorough = 64;
 /// Settled chunks that may lie about until a thread that makes new ones destroys them.
 constexpr std::size_t most_spent = 1024;
 
-/// So many submissions without waiting, while the background thread drives or naps, are a flood:
-/// those who submit take the outcomes in themselves, and the background thread stays out of their
-/// way.
-constexpr std::uint64_t flood = 32;
-constexpr std::uint64_t submissions_a_round = 16;
+/// Steps of feeding that a waiting thread takes before it looks again for what it waits for.
+constexpr int steps_before_looking = 16;
+
+/// How long the background thread stays out of the way.
 constexpr timespec nap{.tv_sec = 0, .tv_nsec = 100'000};
 
 /// The engine whose outcomes this thread delivers now, if any.
@@ -112,9 +111,8 @@ void Engine::check_process() const {
 
 bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) {
   const detail::HelperThreads::Waiting waiting;
-  const std::shared_ptr<submit::Job> job =
-      batch.terms().feeding == detail::Feeding::by_caller ? find(batch) : nullptr;
-  if (job != nullptr) feed(job);
+  const std::shared_ptr<submit::Job> job = fed_by_waiter(batch);
+  if (job != nullptr) feed(job, steps_before_looking);
   Lock lock(mutex_);
   while (true) {
     const std::uint64_t seen = generation_;
@@ -137,7 +135,7 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
     --followers_;
     if (job != nullptr && may_feed(*job)) {
       lock.unlock();
-      feed(job);
+      feed(job, steps_before_looking);
       lock.lock();
     }
   }
@@ -158,9 +156,9 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
     if (done || (deadline && Clock::now() >= *deadline)) break;
     if (feeds != nullptr && may_feed(*feeds)) {
       lock.unlock();
-      feed(feeds);
+      const bool fed = feed(feeds, steps_before_looking);
       lock.lock();
-      continue;
+      if (fed) continue;
     }
     idle_rounds = busy ? 0 : idle_rounds + 1;
     if (idle_rounds > rounds_before_sleep || dispatcher_.spent_chunks() > most_spent) {
@@ -223,13 +221,6 @@ bool Engine::round(Lock& lock) {
   if (breaks) break_pool(lock);
   if (!starved_.empty()) feed_starved(lock);
   return anything || breaks;
-}
-
-/// A submitter's turn, now and then.
-void Engine::take_in(Lock& lock) {
-  if (++submissions_ % submissions_a_round != 0 || driving_) return;
-  const Role role(*this, lock);
-  turn(lock);
 }
 
 /// Spent chunks are left to the threads that make new ones, for a while: given back to the heap by
@@ -337,18 +328,21 @@ void Engine::notify() noexcept {
   kick(lock);
 }
 
-/// The thread that drives while nobody blocks, for jobs that were submitted without waiting. In a
-/// flood of them it only looks now and then whether that is over.
+/// The thread that drives while nobody blocks, for jobs that were submitted without waiting. While
+/// others often take outcomes in, it only looks now and then whether that is over: threads that
+/// compete for the lock, the heap and the CPUs cost more than they do.
 void Engine::run_background() {
   Lock lock(mutex_);
-  std::uint64_t seen = submissions_;
-  const auto flooded = [&] { return submissions_ - seen > flood; };
+  std::uint64_t seen = visits_;
+  const auto flooded = [&] { return visits_ - seen > flood; };
   while (!background_stops_) {
     if (flooded()) {
-      seen = submissions_;
+      seen = visits_;
+      napping_ = true;
       lock.unlock();
       system_calls.nanosleep(&nap, nullptr);
       lock.lock();
+      napping_ = false;
     } else if (dispatcher_.spent_chunks() != 0 && !driving_) {
       destroy_spent(lock);  // what the submitters have left
     } else if (unattended_ == 0 || driving_) {
@@ -356,7 +350,7 @@ void Engine::run_background() {
       changed_.wait(lock);
       --followers_;
     } else {
-      seen = submissions_;
+      seen = visits_;
       drive(
           lock, nullptr,
           [&] {

@@ -52,6 +52,9 @@ class Engine final : public detail::ProcessCore {
 
  private:
   using Lock = std::unique_lock<std::mutex>;
+  /// When threads that take outcomes in by the way come so often, the background thread stays out
+  /// of their way.
+  static constexpr std::uint64_t flood = 32;
   enum class Stage : std::uint8_t { open, closed, terminated };
 
   /// Every job of an engine: a helper thread can feed it.
@@ -83,7 +86,6 @@ class Engine final : public detail::ProcessCore {
   bool survive(Lock& lock, Step step);
   void publish_and_wake() noexcept;
   void deliver(collect::Deliveries& deliveries, Lock& lock) noexcept;
-  void take_in(Lock& lock);
   void destroy_spent(Lock& lock) noexcept;
   void sleep(Lock& lock, Deadline deadline);
   void kick(const Lock& lock) noexcept;
@@ -93,7 +95,7 @@ class Engine final : public detail::ProcessCore {
   void stop_background();
 
   // Feeding (feeding.cpp).
-  void feed(const std::shared_ptr<submit::Job>& job) noexcept;
+  bool feed(const std::shared_ptr<submit::Job>& job, int most_steps) noexcept;
   bool feed_step(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;
   submit::Fed feed_single(const std::shared_ptr<submit::Job>& job) noexcept;
   void enqueue(const std::shared_ptr<submit::Job>& job, submit::Fed& fed,
@@ -101,12 +103,14 @@ class Engine final : public detail::ProcessCore {
   void settle_failed(const std::shared_ptr<submit::Job>& job, submit::Fed& fed,
                      Lock& lock) noexcept;
   [[nodiscard]] bool may_feed(const submit::Job& job) const noexcept;
+  void starve(const std::shared_ptr<submit::Job>& job) noexcept;
   void feed_starved(Lock& lock) noexcept;
   void post_feeding(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;
 
   // Jobs and ends (lifecycle.cpp).
-  [[nodiscard]] std::shared_ptr<submit::Job> find(const Batch& batch);
+  [[nodiscard]] std::shared_ptr<submit::Job> fed_by_waiter(const Batch& batch);
   void refuse_new_work() const;
+  void take_in(Lock& lock);
   void forget_if_over(const std::shared_ptr<submit::Job>& job) noexcept;
   void break_pool(Lock& lock) noexcept;
   void abandon(const std::shared_ptr<submit::Job>& job, const std::exception_ptr& reason,
@@ -135,14 +139,14 @@ class Engine final : public detail::ProcessCore {
   collect::Collector collector_;
   supervise::Supervisor supervisor_;
   std::unordered_map<const Batch*, std::shared_ptr<submit::Job>> jobs_;
-  submit::Jobs starved_;  ///< jobs that could not be fed for lack of room in the pool
+  submit::Jobs starved_;  ///< jobs that wait for room in the pool, or for somebody to feed them
   Stage stage_ = Stage::open;
   std::exception_ptr broken_;
   collect::Tally tally_;
   std::uint64_t submitted_ = 0;
   std::uint64_t cancelled_ = 0;
-  std::uint64_t submissions_ = 0;  ///< that fed their item at once
-  std::size_t unattended_ = 0;     ///< jobs that nobody blocks for: they need the background thread
+  std::uint64_t visits_ = 0;    ///< of threads that take outcomes in by the way
+  std::size_t unattended_ = 0;  ///< jobs that nobody blocks for: they need the background thread
   bool driving_ = false;
   std::thread::id driver_;
   bool asleep_ = false;           ///< the driver polls
@@ -151,6 +155,8 @@ class Engine final : public detail::ProcessCore {
   std::uint64_t generation_ = 0;  ///< counts what followers look at
   std::condition_variable changed_;
   bool background_stops_ = false;
+  bool napping_ =
+      false;  ///< the background thread, which will soon drive unless somebody else does
 
   // Owned by the driver.
   bool woken_ = true;  ///< from sleep: the fork server or an open run may have something new

@@ -3,6 +3,7 @@
 /// Runs in the parent, on the batch's feeding thread: the caller that blocks, the thread that
 /// submits, or a helper. Iterators and encoders of the user run without the engine's lock, so that
 /// a slow input delays nobody else.
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -28,29 +29,32 @@ constexpr std::size_t chunks_a_step = 16;
 /// Whether the pool has room for another chunk of the job; whether the batch wants one is for
 /// `next_chunk`.
 bool Engine::may_feed(const Job& job) const noexcept {
-  if (job.input_ended || job.abandoned || job.feeding) return false;
+  if (job.input_ended || job.abandoned || job.feeding || job.sated) return false;
   if (job.batch->terms().feeding == Feeding::at_submit) return true;
   return job.waiting < waiting_chunks && memory_.in_flight() < max_in_flight_;
 }
 
-/// Feeds until there is no room or no more input, unless another thread does already.
-void Engine::feed(const std::shared_ptr<Job>& job) noexcept {
+/// Feeds until there is no room or no more input, or so many steps, unless another thread does
+/// already. True if it fed anything.
+bool Engine::feed(const std::shared_ptr<Job>& job, int most_steps) noexcept {
   Lock lock(mutex_);
   if (job->feeding) {
     job->feed_again = true;
-    return;
+    return false;
   }
-  while (may_feed(*job) && feed_step(job, lock)) {
+  job->hungry = false;
+  const std::size_t before = job->pulled;
+  while (may_feed(*job) && feed_step(job, lock) && --most_steps != 0) {
   }
-  if (!job->input_ended && !job->abandoned && !job->starved && !may_feed(*job)) {
-    job->starved = true;
-    starved_.push_back(job);
+  if (!job->input_ended && !job->abandoned && !job->sated && (most_steps == 0 || !may_feed(*job))) {
+    starve(job);
   }
   forget_if_over(job);
   ++generation_;
   wake_followers(lock);
   // `join` may drive meanwhile, asleep, for want of nothing but the end of this job.
   if (job->over()) kick(lock);
+  return job->pulled != before;
 }
 
 /// Pulls and enqueues a chunk, or several where the input never waits: they then cost one lock and
@@ -67,7 +71,8 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) noexcept {
     lock.lock();
     job->feeding = false;
     if (batch.input_ended() || batch.abandoned()) job->input_ended = true;
-    return job->feed_again;  // room appeared after the batch had said that there is none
+    job->sated = !job->feed_again;  // unless room appeared after the batch had said there is none
+    return job->feed_again;
   }
   lock.lock();
   enqueue(job, fed, lock);
@@ -124,23 +129,36 @@ void Engine::room_appeared(Batch& batch) noexcept {
   const auto found = jobs_.find(&batch);
   if (found == jobs_.end()) return;
   job = found->second;
+  job->sated = false;
   if (job->feeding) {
     job->feed_again = true;
   } else if (job->batch->terms().feeding == Feeding::by_helper) {
-    post_feeding(job, lock);
+    // Who takes much from an input that never waits feeds it, too, when he waits for more; if he
+    // does not, the background thread sees to it.
+    if (napping_ && !job->codec->input_may_wait()) {
+      starve(job);
+    } else {
+      post_feeding(job, lock);
+    }
   }
 }
 
-/// Sees to it that jobs which had to pause for lack of room are fed again.
+void Engine::starve(const std::shared_ptr<Job>& job) noexcept {
+  job->hungry = true;
+  if (std::exchange(job->starved, true)) return;
+  starved_.push_back(job);
+}
+
+/// Sees to it that jobs which had to pause are fed again.
 void Engine::feed_starved(Lock& lock) noexcept {
   for (std::size_t left = starved_.size(); left != 0 && !starved_.empty(); --left) {
     std::shared_ptr<Job> job = starved_.pop_front();
-    if (!may_feed(*job) && !job->input_ended && !job->abandoned) {
+    if (job->hungry && !may_feed(*job) && !job->input_ended && !job->abandoned) {
       starved_.push_back(std::move(job));
       continue;
     }
     job->starved = false;
-    if (!may_feed(*job)) {
+    if (!job->hungry || !may_feed(*job)) {
       lock.unlock();
       job = nullptr;  // may be the last reference
       lock.lock();
@@ -171,7 +189,7 @@ void Engine::FedJob::perform() noexcept {
     const Lock begins(engine.mutex_);
     posted = false;
   }
-  engine.feed(shared_from_this());
+  engine.feed(shared_from_this(), std::numeric_limits<int>::max());
 }
 
 }  // namespace libpool::engine

@@ -45,6 +45,9 @@ using submit::Job;
 
 namespace {
 
+/// A thread that submits without waiting takes outcomes in once in so many submissions.
+constexpr std::uint64_t submissions_a_round = 16;
+
 std::string text_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -96,10 +99,24 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
   wake_followers(lock);
 }
 
-std::shared_ptr<Job> Engine::find(const Batch& batch) {
+/// A submitter's turn, now and then.
+void Engine::take_in(Lock& lock) {
+  if (++visits_ % submissions_a_round != 0 || driving_) return;
+  const Role role(*this, lock);
+  turn(lock);
+}
+
+/// The job, if a thread that waits for it had better feed it itself: its input never waits.
+std::shared_ptr<Job> Engine::fed_by_waiter(const Batch& batch) {
+  const Feeding feeding = batch.terms().feeding;
+  if (feeding == Feeding::at_submit) return nullptr;
   const Lock lock(mutex_);
   const auto found = jobs_.find(&batch);
-  return found == jobs_.end() ? nullptr : found->second;
+  if (found == jobs_.end()) return nullptr;
+  if (feeding == Feeding::by_caller) return found->second;
+  if (found->second->codec->input_may_wait()) return nullptr;
+  visits_ += flood + 1;  // it will come again
+  return found->second;
 }
 
 /// The caller holds a reference to the job, so that nothing of the user's is destroyed under the

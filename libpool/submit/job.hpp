@@ -39,7 +39,9 @@ struct Job {
   bool input_ended = false;
   bool feeding = false;     ///< a thread pulls its input now
   bool feed_again = false;  ///< room appeared meanwhile
-  bool starved = false;     ///< waits for room in the pool
+  bool sated = false;       ///< its batch wants no chunk until `room_appeared`
+  bool starved = false;     ///< in the chain of those to be fed by somebody, soon
+  bool hungry = false;      ///< and not fed meanwhile
   bool posted = false;      ///< a helper thread has been asked to feed it
   bool abandoned = false;   ///< cancelled, terminated or broken: nothing of it matters any more
   detail::PoolEnd told = detail::PoolEnd::none;  ///< the last end that its batch has heard of
