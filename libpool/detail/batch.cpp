@@ -40,12 +40,20 @@ void Batch::end_input(std::exception_ptr error) noexcept {
 }
 
 void Batch::conclude() noexcept {
+  bool calls_back = false;
+  bool wake = false;
   {
     std::lock_guard lock(mutex_);
     if (phase_.load() != Phase::running) return;
-    phase_.store(Phase::concluding);
+    calls_back = has_callback();
+    phase_.store(calls_back ? Phase::concluding : Phase::done);
+    if (!calls_back) wake = count_change();
   }
-  run_callback_then_finish(false);
+  if (calls_back) {
+    core_->call_back(shared_from_this());
+  } else {
+    tell_waiters(wake);
+  }
 }
 
 bool Batch::abandon(std::exception_ptr reason, bool at_once) noexcept {
@@ -62,16 +70,13 @@ bool Batch::abandon(std::exception_ptr reason, bool at_once) noexcept {
     phase_.store(at_once ? Phase::done : Phase::concluding);
   }
   if (at_once) changed();
-  if (ended_it) run_callback_then_finish(at_once);
-  return ended_it;
-}
-
-void Batch::run_callback_then_finish(bool finished_already) noexcept {
+  if (!ended_it) return false;
   if (has_callback()) {
     core_->call_back(shared_from_this());
-  } else if (!finished_already) {
+  } else if (!at_once) {
     finish();
   }
+  return true;
 }
 
 void Batch::perform() noexcept {
@@ -91,21 +96,32 @@ void Batch::run_callback() noexcept {
 }
 
 void Batch::finish() noexcept {
+  bool wake = false;
   {
     std::lock_guard lock(mutex_);
     if (phase_.load() == Phase::done) return;
     phase_.store(Phase::done);
+    wake = count_change();
   }
-  changed();
+  tell_waiters(wake);
 }
 
 void Batch::changed() noexcept {
   bool wake = false;
   {
     std::lock_guard lock(mutex_);
-    changes_.fetch_add(1);
-    wake = sleepers_ != 0;
+    wake = count_change();
   }
+  tell_waiters(wake);
+}
+
+/// Under `mutex_`. True if somebody sleeps here.
+bool Batch::count_change() noexcept {
+  changes_.fetch_add(1);
+  return sleepers_ != 0;
+}
+
+void Batch::tell_waiters(bool wake) noexcept {
   if (wake) changed_.notify_all();
   core_->notify();
 }

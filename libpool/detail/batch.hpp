@@ -204,9 +204,10 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
     if (input_ended_.load() && settled_.load() == pulled_.load()) conclude();
   }
   void conclude() noexcept;
-  void run_callback_then_finish(bool finished_already) noexcept;
   void run_callback() noexcept;
   void finish() noexcept;
+  [[nodiscard]] bool count_change() noexcept;
+  void tell_waiters(bool wake) noexcept;
 
   std::atomic<std::size_t> pulled_{0};
   std::atomic<std::size_t> settled_{0};
