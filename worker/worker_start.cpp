@@ -63,12 +63,12 @@ void register_exit_handlers() noexcept {
 #endif
 }
 
-/// What one task needed, the next one needs again. glibc allows no larger threshold for blocks that
-/// have a mapping of their own.
+/// What one task needed, the next one needs again. Of the threshold for blocks that have a mapping
+/// of their own, glibc allows no more than 32 MiB, and less than its own 128 KiB helps nobody.
 void keep_freed_memory(std::uint64_t bytes) noexcept {
-  constexpr std::uint64_t largest_heap_block = 32 << 20;
+  const std::uint64_t largest_heap_block = std::clamp<std::uint64_t>(bytes, 128 << 10, 32 << 20);
   ::mallopt(M_TRIM_THRESHOLD, static_cast<int>(std::min<std::uint64_t>(bytes, INT_MAX)));
-  ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(std::min(bytes, largest_heap_block)));
+  ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(largest_heap_block));
 }
 
 }  // namespace

@@ -135,7 +135,8 @@ class PoolCalls {
   // -- calls that return a handle --------------------------------------------------------------
 
   /// `apply` at once. Of `f` and the arguments it keeps copies, or the rvalues. Of a process pool,
-  /// threads that submit much take in the outcomes of earlier tasks meanwhile.
+  /// threads that submit much take in the outcomes of earlier tasks meanwhile: hold no lock that
+  /// decoding a result, or destroying a function or an argument, takes.
   template <class F, class... A>
     requires(!is_apply_options<std::decay_t<A>> && ...)
   auto apply_async(F&& f, A&&... arguments) -> AsyncResult<apply_result_t<F, A&&...>> {

@@ -31,9 +31,6 @@ constexpr int rounds_between_thorough = 64;
 /// Settled chunks that may lie about until a thread that makes new ones destroys them.
 constexpr std::size_t most_spent = 1024;
 
-/// Steps of feeding that a waiting thread takes before it looks again for what it waits for.
-constexpr int steps_before_looking = 16;
-
 /// How long the background thread stays out of the way.
 constexpr timespec nap{.tv_sec = 0, .tv_nsec = 100'000};
 
@@ -111,8 +108,8 @@ void Engine::check_process() const {
 
 bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) {
   const detail::HelperThreads::Waiting waiting;
-  const std::shared_ptr<submit::Job> job = fed_by_waiter(batch);
-  if (job != nullptr) feed(job, steps_before_looking);
+  const std::shared_ptr<submit::Job> job = fed_by_waiter(batch, deadline);
+  if (job != nullptr) feed(job);
   Lock lock(mutex_);
   while (true) {
     const std::uint64_t seen = generation_;
@@ -123,7 +120,17 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
     if (deadline && Clock::now() >= *deadline) return false;
     if (generation_ != seen) continue;
     if (!driving_) {
+      // A thread that takes its outcomes from a stream will come again.
+      if (job != nullptr && job->batch->terms().feeding == detail::Feeding::by_helper) {
+        visits_ += flood + 1;
+      }
       if (drive(lock, job, ready, deadline)) return true;
+      continue;
+    }
+    if (job != nullptr && may_feed(*job)) {
+      lock.unlock();
+      feed(job);
+      lock.lock();
       continue;
     }
     ++followers_;
@@ -133,11 +140,6 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
       changed_.wait(lock);
     }
     --followers_;
-    if (job != nullptr && may_feed(*job)) {
-      lock.unlock();
-      feed(job, steps_before_looking);
-      lock.lock();
-    }
   }
 }
 
@@ -156,7 +158,7 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
     if (done || (deadline && Clock::now() >= *deadline)) break;
     if (feeds != nullptr && may_feed(*feeds)) {
       lock.unlock();
-      const bool fed = feed(feeds, steps_before_looking);
+      const bool fed = feed(feeds);
       lock.lock();
       if (fed) continue;
     }
@@ -343,12 +345,18 @@ void Engine::run_background() {
       system_calls.nanosleep(&nap, nullptr);
       lock.lock();
       napping_ = false;
+      if (!driving_ && unattended_ != 0) {
+        // Whoever came may not come again.
+        const Role role(*this, lock);
+        turn(lock);
+      }
     } else if (dispatcher_.spent_chunks() != 0 && !driving_) {
       destroy_spent(lock);  // what the submitters have left
     } else if (unattended_ == 0 || driving_) {
       ++followers_;
       changed_.wait(lock);
       --followers_;
+      if (unattended_ == 0) seen = visits_;
     } else {
       seen = visits_;
       drive(

@@ -95,7 +95,7 @@ class Engine final : public detail::ProcessCore {
   void stop_background();
 
   // Feeding (feeding.cpp).
-  bool feed(const std::shared_ptr<submit::Job>& job, int most_steps) noexcept;
+  bool feed(const std::shared_ptr<submit::Job>& job) noexcept;
   bool feed_step(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;
   submit::Fed feed_single(const std::shared_ptr<submit::Job>& job) noexcept;
   void enqueue(const std::shared_ptr<submit::Job>& job, submit::Fed& fed,
@@ -108,7 +108,7 @@ class Engine final : public detail::ProcessCore {
   void post_feeding(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;
 
   // Jobs and ends (lifecycle.cpp).
-  [[nodiscard]] std::shared_ptr<submit::Job> fed_by_waiter(const Batch& batch);
+  [[nodiscard]] std::shared_ptr<submit::Job> fed_by_waiter(const Batch& batch, Deadline deadline);
   void refuse_new_work() const;
   void take_in(Lock& lock);
   void forget_if_over(const std::shared_ptr<submit::Job>& job) noexcept;
@@ -145,8 +145,9 @@ class Engine final : public detail::ProcessCore {
   collect::Tally tally_;
   std::uint64_t submitted_ = 0;
   std::uint64_t cancelled_ = 0;
-  std::uint64_t visits_ = 0;    ///< of threads that take outcomes in by the way
-  std::size_t unattended_ = 0;  ///< jobs that nobody blocks for: they need the background thread
+  std::uint64_t visits_ = 0;       ///< of threads that take outcomes in by the way
+  std::uint64_t submissions_ = 0;  ///< among them: that fed their item at once
+  std::size_t unattended_ = 0;     ///< jobs that nobody blocks for: they need the background thread
   bool driving_ = false;
   std::thread::id driver_;
   bool asleep_ = false;           ///< the driver polls

@@ -3,7 +3,6 @@
 /// Runs in the parent, on the batch's feeding thread: the caller that blocks, the thread that
 /// submits, or a helper. Iterators and encoders of the user run without the engine's lock, so that
 /// a slow input delays nobody else.
-#include <limits>
 #include <memory>
 #include <utility>
 
@@ -34,9 +33,9 @@ bool Engine::may_feed(const Job& job) const noexcept {
   return job.waiting < waiting_chunks && memory_.in_flight() < max_in_flight_;
 }
 
-/// Feeds until there is no room or no more input, or so many steps, unless another thread does
-/// already. True if it fed anything.
-bool Engine::feed(const std::shared_ptr<Job>& job, int most_steps) noexcept {
+/// Feeds until there is no room or no more input, unless another thread does already. True if it
+/// fed anything.
+bool Engine::feed(const std::shared_ptr<Job>& job) noexcept {
   Lock lock(mutex_);
   if (job->feeding) {
     job->feed_again = true;
@@ -44,11 +43,9 @@ bool Engine::feed(const std::shared_ptr<Job>& job, int most_steps) noexcept {
   }
   job->hungry = false;
   const std::size_t before = job->pulled;
-  while (may_feed(*job) && feed_step(job, lock) && --most_steps != 0) {
+  while (may_feed(*job) && feed_step(job, lock)) {
   }
-  if (!job->input_ended && !job->abandoned && !job->sated && (most_steps == 0 || !may_feed(*job))) {
-    starve(job);
-  }
+  if (!job->input_ended && !job->abandoned && !job->sated && !may_feed(*job)) starve(job);
   forget_if_over(job);
   ++generation_;
   wake_followers(lock);
@@ -134,9 +131,10 @@ void Engine::room_appeared(Batch& batch) noexcept {
     job->feed_again = true;
   } else if (job->batch->terms().feeding == Feeding::by_helper) {
     // Who takes much from an input that never waits feeds it, too, when he waits for more; if he
-    // does not, the background thread sees to it.
+    // does not, the driver sees to it, which is the background thread after its nap if need be.
     if (napping_ && !job->codec->input_may_wait()) {
       starve(job);
+      kick(lock);
     } else {
       post_feeding(job, lock);
     }
@@ -189,7 +187,7 @@ void Engine::FedJob::perform() noexcept {
     const Lock begins(engine.mutex_);
     posted = false;
   }
-  engine.feed(shared_from_this(), std::numeric_limits<int>::max());
+  engine.feed(shared_from_this());
 }
 
 }  // namespace libpool::engine

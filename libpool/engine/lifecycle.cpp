@@ -101,22 +101,22 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
 
 /// A submitter's turn, now and then.
 void Engine::take_in(Lock& lock) {
-  if (++visits_ % submissions_a_round != 0 || driving_) return;
+  ++visits_;
+  if (++submissions_ % submissions_a_round != 0 || driving_ || stage_ == Stage::terminated) return;
   const Role role(*this, lock);
   turn(lock);
 }
 
-/// The job, if a thread that waits for it had better feed it itself: its input never waits.
-std::shared_ptr<Job> Engine::fed_by_waiter(const Batch& batch) {
+/// The job, if a thread that waits for it had better feed it itself: its input never waits, and the
+/// thread has time.
+std::shared_ptr<Job> Engine::fed_by_waiter(const Batch& batch, Deadline deadline) {
   const Feeding feeding = batch.terms().feeding;
-  if (feeding == Feeding::at_submit) return nullptr;
+  if (feeding == Feeding::at_submit || (feeding == Feeding::by_helper && deadline)) return nullptr;
   const Lock lock(mutex_);
   const auto found = jobs_.find(&batch);
   if (found == jobs_.end()) return nullptr;
   if (feeding == Feeding::by_caller) return found->second;
-  if (found->second->codec->input_may_wait()) return nullptr;
-  visits_ += flood + 1;  // it will come again
-  return found->second;
+  return found->second->codec->input_may_wait() ? nullptr : found->second;
 }
 
 /// The caller holds a reference to the job, so that nothing of the user's is destroyed under the
@@ -134,10 +134,11 @@ void Engine::forget_if_over(const std::shared_ptr<Job>& job) noexcept {
 bool Engine::cancel(Batch& batch) {
   check_process();
   if (!batch.abandon(task_cancelled_, false)) return false;
+  std::shared_ptr<Job> job;  // may be the last reference: outlives the lock
   Lock lock(mutex_);
   const auto found = jobs_.find(&batch);
   if (found == jobs_.end()) return true;
-  const std::shared_ptr<Job> job = found->second;
+  job = found->second;
   job->abandoned = true;
   dispatcher_.drop(*job);
   // Stopping drains rings, which may hold outcomes of other jobs.
@@ -166,6 +167,7 @@ PoolStats Engine::stats() {
     const Role role(*this, lock);
     woken_ = true;
     turn(lock);
+    destroy_spent(lock);
   }
   const auto load = dispatcher_.load();
   const auto& workers = supervisor_.tally();

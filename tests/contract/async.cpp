@@ -378,3 +378,25 @@ BOTH_POOLS("threads that flood a pool with tasks take one another's outcomes in"
   CHECK(callbacks == 16);
   CHECK(pool.stats().succeeded == 8000);
 }
+
+BOTH_POOLS("a handle becomes ready while it is polled without a pause") {
+  Pool pool(2);
+  const auto patience = std::chrono::steady_clock::now() + 60s;
+  const auto late = [&] { return std::chrono::steady_clock::now() > patience; };
+  auto handle = pool.map_async(square, numbers(5000), {.chunksize = 1});
+  while (!handle.wait(0ms) && !late()) {
+  }
+  CHECK(handle.ready());
+  auto range = pool.imap(square, numbers(2000));
+  int taken = 0;
+  while (taken < 2000 && !late()) {
+    try {
+      const auto value = range.next(0ms);
+      REQUIRE(value == taken * taken);
+      ++taken;
+    } catch (const libpool::TimeoutError&) {
+      continue;
+    }
+  }
+  CHECK(taken == 2000);
+}

@@ -3,6 +3,8 @@
 /// Runs in the test; the tasks run in workers of both pools.
 #include "contract.hpp"
 
+#include <atomic>
+#include <functional>
 #include <thread>
 
 using namespace contract;
@@ -16,7 +18,42 @@ int tenth_waits(int item) {
   return item;
 }
 
+/// An argument whose destructor calls what the test says, in the test's own process.
+struct CallsWhenDestroyed {
+  static inline std::function<void()> call;
+  static inline std::atomic<int> calls{0};
+  CallsWhenDestroyed() = default;
+  CallsWhenDestroyed(const CallsWhenDestroyed&) = default;
+  CallsWhenDestroyed& operator=(const CallsWhenDestroyed&) = default;
+  ~CallsWhenDestroyed() {
+    if (!call) return;
+    ++calls;
+    call();
+  }
+  template <class Archive>
+  void serialize(Archive&, unsigned) {}
+};
+
 }  // namespace
+
+BOTH_POOLS("the destructor of what a task was given may use the pool, however the task ends") {
+  Pool pool(1);
+  oracle::Fresh fresh;
+  const auto take = [](const CallsWhenDestroyed&, int x) { return x; };
+  CallsWhenDestroyed::call = [&pool] { static_cast<void>(pool.stats()); };
+  CallsWhenDestroyed::calls = 0;
+  auto running = pool.apply_async(wait_at_gate, 0);
+  REQUIRE(oracle::arrived(1));
+  CHECK(pool.apply_async(take, CallsWhenDestroyed(), 1).cancel());
+  oracle::Fresh::open_gate();
+  CHECK(running.get() == 0);
+  for (int i = 0; i < 100; ++i) static_cast<void>(pool.apply_async(take, CallsWhenDestroyed(), i));
+  CHECK(pool.apply(take, CallsWhenDestroyed(), 7) == 7);
+  pool.close();
+  pool.join();
+  CHECK(CallsWhenDestroyed::calls >= 102);
+  CallsWhenDestroyed::call = nullptr;
+}
 
 BOTH_POOLS("cancel drops a task that has not started") {
   Pool pool(1);

@@ -7,9 +7,34 @@
 #include <cstdio>
 #include <cstdlib>
 #include <set>
+#include <stdexcept>
 #include <thread>
 
 using namespace contract;
+
+namespace {
+
+struct CannotBeEncoded {
+  template <class Archive>
+  void serialize(Archive&, unsigned) {
+    throw std::runtime_error("not me");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a map none of whose items can be encoded fails while another thread waits in the pool") {
+  ProcessPool pool(2);
+  oracle::Fresh fresh;
+  auto slow = pool.apply_async(wait_at_gate, 0);
+  REQUIRE(oracle::arrived(1));
+  std::this_thread::sleep_for(20ms);  // the pool's own thread sleeps now
+  const std::vector<CannotBeEncoded> items(1000);
+  CHECK_THROWS_AS(pool.map([](const CannotBeEncoded&) { return 1; }, items),
+                  libpool::SerializationError);
+  oracle::Fresh::open_gate();
+  CHECK(slow.get() == 0);
+}
 
 BOTH_POOLS("twenty threads share a pool, each with its own calls") {
   Pool pool(3);
