@@ -119,11 +119,9 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
     if (is_ready) return true;
     if (deadline && Clock::now() >= *deadline) return false;
     if (generation_ != seen) continue;
+    // It drives if nobody else does, and will come again.
+    if (job != nullptr && job->unattended()) visits_ += flood + 1;
     if (!driving_) {
-      // A thread that takes its outcomes from a stream will come again.
-      if (job != nullptr && job->batch->terms().feeding == detail::Feeding::by_helper) {
-        visits_ += flood + 1;
-      }
       if (drive(lock, job, ready, deadline)) return true;
       continue;
     }
@@ -345,11 +343,6 @@ void Engine::run_background() {
       system_calls.nanosleep(&nap, nullptr);
       lock.lock();
       napping_ = false;
-      if (!driving_ && unattended_ != 0) {
-        // Whoever came may not come again.
-        const Role role(*this, lock);
-        turn(lock);
-      }
     } else if (dispatcher_.spent_chunks() != 0 && !driving_) {
       destroy_spent(lock);  // what the submitters have left
     } else if (unattended_ == 0 || driving_) {

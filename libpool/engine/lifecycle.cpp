@@ -127,7 +127,7 @@ void Engine::forget_if_over(const std::shared_ptr<Job>& job) noexcept {
   if (found == jobs_.end() || found->second != job) return;
   // Not what is settled: another thread may be handing counted outcomes to the batch just now.
   cancelled_ += job->pulled - job->counted;
-  if (job->batch->terms().feeding != Feeding::by_caller) --unattended_;
+  if (job->unattended()) --unattended_;
   jobs_.erase(found);
 }
 

@@ -47,6 +47,10 @@ struct Job {
   detail::PoolEnd told = detail::PoolEnd::none;  ///< the last end that its batch has heard of
   std::shared_ptr<Job> behind;                   ///< in the chain of starved jobs
 
+  /// Whether it goes on though nobody waits for it.
+  [[nodiscard]] bool unattended() const noexcept {
+    return batch->terms().feeding != detail::Feeding::by_caller;
+  }
   [[nodiscard]] bool over() const noexcept {
     return !feeding && (abandoned || (input_ended && settled == pulled));
   }
