@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include <libpool/detail/process_identity.hpp>
@@ -90,13 +91,11 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
 
 Engine::Role::Role(Engine& engine, Lock& lock) noexcept : engine_(engine), lock_(lock) {
   engine_.driving_ = true;
-  engine_.driver_ = std::this_thread::get_id();
 }
 
 Engine::Role::~Role() {
   if (!lock_.owns_lock()) lock_.lock();
   engine_.driving_ = false;
-  engine_.driver_ = {};
   engine_.wake_followers(lock_);
 }
 
@@ -119,16 +118,17 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
     if (is_ready) return true;
     if (deadline && Clock::now() >= *deadline) return false;
     if (generation_ != seen) continue;
+    if (job != nullptr && may_feed(*job)) {
+      // Without the driver's role: iterators and encoders may be slow, and may use the pool.
+      lock.unlock();
+      feed(job);
+      lock.lock();
+      continue;
+    }
     // It drives if nobody else does, and will come again.
     if (job != nullptr && job->unattended()) visits_ += flood + 1;
     if (!driving_) {
       if (drive(lock, job, ready, deadline)) return true;
-      continue;
-    }
-    if (job != nullptr && may_feed(*job)) {
-      lock.unlock();
-      feed(job);
-      lock.lock();
       continue;
     }
     ++followers_;
@@ -141,11 +141,12 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
   }
 }
 
-/// Drives until `ready()` or the deadline, then gives the role up. True if it was `ready()`, which
-/// is then not asked again: it may have taken something. Throws what that throws.
+/// Drives until `ready()`, until the deadline, or until there is something to be done without the
+/// role; then gives it up. True if it was `ready()`, which is then not asked again: it may have
+/// taken something. Throws what that throws.
 bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
                    const std::function<bool()>& ready, Deadline deadline) {
-  const Role role(*this, lock);
+  std::optional<Role> role(std::in_place, *this, lock);
   int idle_rounds = 0;
   bool done = false;
   while (true) {
@@ -154,17 +155,11 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
     done = ready();
     lock.lock();
     if (done || (deadline && Clock::now() >= *deadline)) break;
-    if (feeds != nullptr && may_feed(*feeds)) {
-      lock.unlock();
-      const bool fed = feed(feeds);
-      lock.lock();
-      if (fed) continue;
-    }
+    if (feeds != nullptr && may_feed(*feeds)) break;
     idle_rounds = busy ? 0 : idle_rounds + 1;
-    if (idle_rounds > rounds_before_sleep || dispatcher_.spent_chunks() > most_spent) {
-      destroy_spent(lock);
-    }
-    if (idle_rounds > rounds_before_sleep) {
+    const bool tired = idle_rounds > rounds_before_sleep;
+    if (dispatcher_.spent_chunks() > (tired ? 0 : most_spent)) break;
+    if (tired) {
       survive(lock, [&] {
         sleep(lock, deadline);
         return true;
@@ -176,6 +171,7 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
       lock.lock();
     }
   }
+  role.reset();
   destroy_spent(lock);
   return done;
 }
@@ -308,7 +304,7 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
 }
 
 void Engine::kick(const Lock&) noexcept {
-  if (!driving_ || driver_ == std::this_thread::get_id() || kicked_) return;
+  if (!driving_ || kicked_) return;
   kicked_ = true;
   if (!asleep_) return;
   const std::uint64_t one = 1;
@@ -345,11 +341,13 @@ void Engine::run_background() {
       napping_ = false;
     } else if (dispatcher_.spent_chunks() != 0 && !driving_) {
       destroy_spent(lock);  // what the submitters have left
-    } else if (unattended_ == 0 || driving_) {
+    } else if (unattended_ == 0) {
+      unattended_appeared_.wait(lock);
+      seen = visits_;
+    } else if (driving_) {
       ++followers_;
       changed_.wait(lock);
       --followers_;
-      if (unattended_ == 0) seen = visits_;
     } else {
       seen = visits_;
       drive(
@@ -383,6 +381,7 @@ void Engine::stop_background() {
   {
     const Lock lock(mutex_);
     background_stops_ = true;
+    unattended_appeared_.notify_one();
     wake_followers(lock);
     kick(lock);
   }

@@ -95,7 +95,7 @@ class Engine final : public detail::ProcessCore {
   void stop_background();
 
   // Feeding (feeding.cpp).
-  bool feed(const std::shared_ptr<submit::Job>& job) noexcept;
+  void feed(const std::shared_ptr<submit::Job>& job) noexcept;
   bool feed_step(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;
   submit::Fed feed_single(const std::shared_ptr<submit::Job>& job) noexcept;
   void enqueue(const std::shared_ptr<submit::Job>& job, submit::Fed& fed,
@@ -149,12 +149,12 @@ class Engine final : public detail::ProcessCore {
   std::uint64_t submissions_ = 0;  ///< among them: that fed their item at once
   std::size_t unattended_ = 0;     ///< jobs that nobody blocks for: they need the background thread
   bool driving_ = false;
-  std::thread::id driver_;
   bool asleep_ = false;           ///< the driver polls
   bool kicked_ = false;           ///< the driver is to look again before it sleeps
   std::size_t followers_ = 0;     ///< threads that wait in `changed_`
   std::uint64_t generation_ = 0;  ///< counts what followers look at
   std::condition_variable changed_;
+  std::condition_variable unattended_appeared_;  ///< the background thread waits here with no job
   bool background_stops_ = false;
   bool napping_ =
       false;  ///< the background thread, which will soon drive unless somebody else does

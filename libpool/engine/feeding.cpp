@@ -33,16 +33,14 @@ bool Engine::may_feed(const Job& job) const noexcept {
   return job.waiting < waiting_chunks && memory_.in_flight() < max_in_flight_;
 }
 
-/// Feeds until there is no room or no more input, unless another thread does already. True if it
-/// fed anything.
-bool Engine::feed(const std::shared_ptr<Job>& job) noexcept {
+/// Feeds until there is no room or no more input, unless another thread does already.
+void Engine::feed(const std::shared_ptr<Job>& job) noexcept {
   Lock lock(mutex_);
   if (job->feeding) {
     job->feed_again = true;
-    return false;
+    return;
   }
   job->hungry = false;
-  const std::size_t before = job->pulled;
   while (may_feed(*job) && feed_step(job, lock)) {
   }
   if (!job->input_ended && !job->abandoned && !job->sated && !may_feed(*job)) starve(job);
@@ -51,7 +49,6 @@ bool Engine::feed(const std::shared_ptr<Job>& job) noexcept {
   wake_followers(lock);
   // `join` may drive meanwhile, asleep, for want of nothing but the end of this job.
   if (job->over()) kick(lock);
-  return job->pulled != before;
 }
 
 /// Pulls and enqueues a chunk, or several where the input never waits: they then cost one lock and

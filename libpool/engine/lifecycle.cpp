@@ -85,6 +85,7 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
   jobs_.emplace(job->batch.get(), job);
   if (feeding == Feeding::by_caller) return;  // `wait` feeds it
   ++unattended_;
+  unattended_appeared_.notify_one();
   if (feeding == Feeding::by_helper) {
     post_feeding(job, lock);
   } else {
@@ -167,8 +168,8 @@ PoolStats Engine::stats() {
     const Role role(*this, lock);
     woken_ = true;
     turn(lock);
-    destroy_spent(lock);
   }
+  destroy_spent(lock);
   const auto load = dispatcher_.load();
   const auto& workers = supervisor_.tally();
   return {submitted_,       tally_.succeeded, tally_.failed,   tally_.crashed,

@@ -234,6 +234,29 @@ BOTH_POOLS("an input may use the pool while it is pulled") {
   CHECK(drain(pool.imap([](int x) { return x; }, view)) == squares(10));
 }
 
+BOTH_POOLS("an input may begin to use the pool, or to wait for its user, when the pool is full") {
+  Pool pool(2);
+  const auto same = [](int x) { return x; };
+  auto one_calls = std::views::iota(0, 2000) | std::views::transform([&](int x) {
+                     return x == 1000 ? pool.apply([](int y) { return y; }, x) : x;
+                   });
+  CHECK(pool.map(same, one_calls, {.chunksize = 1}) == numbers(2000));
+  CHECK(drain(pool.imap(same, one_calls)) == numbers(2000));
+  std::atomic<bool> waits{false};
+  std::atomic<bool> goes_on{false};
+  auto one_waits = std::views::iota(0, 2000) | std::views::transform([&](int x) {
+                     if (x != 1000) return x;
+                     waits = true;
+                     static_cast<void>(oracle::eventually([&] { return goes_on.load(); }));
+                     return goes_on ? x : -1;
+                   });
+  std::jthread other([&] {
+    static_cast<void>(oracle::eventually([&] { return waits.load(); }));
+    goes_on = pool.apply_async(square, 3).get() == 9;
+  });
+  CHECK(pool.map(same, one_waits, {.chunksize = 1}) == numbers(2000));
+}
+
 BOTH_POOLS("a blocking call may refer to the caller's range") {
   Pool pool(2);
   std::vector<std::string> words(100, std::string(1000, 'x'));
