@@ -14,6 +14,7 @@
 #include <new>
 #include <optional>
 #include <stdexcept>
+#include <tuple>
 #include <variant>
 
 namespace libpool::codec {
@@ -173,7 +174,7 @@ const std::error_category& category_named(const std::string& name) {
   while (!known_categories.compare_exchange_weak(node->next, node.get())) {
     if (const auto* found = find_category(name, node->next)) return *found;  // another was faster
   }
-  (void)node.release();  // never destroyed: codes may outlive all
+  std::ignore = node.release();  // never destroyed: codes may outlive all
   return *category.release();
 }
 
@@ -198,7 +199,7 @@ void register_category(const std::error_category& category) {
   }
   while (!known_categories.compare_exchange_weak(node->next, node.get())) {
   }
-  (void)node.release();
+  std::ignore = node.release();
 }
 
 std::string without_message(const std::string& what, const std::error_code& code) {
