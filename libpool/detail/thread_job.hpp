@@ -217,6 +217,7 @@ class TypedThreadJob final : public ThreadJob {
     for (std::size_t item = chunk.begin; item != chunk.end; ++item) {
       const std::size_t index = chunk.first_index + item;
       if (!run.begin(index)) return;
+      std::exception_ptr error;
       try {
         if constexpr (std::is_void_v<typename Call::Raw>) {
           call(function, chunk, item);
@@ -227,10 +228,13 @@ class TypedThreadJob final : public ThreadJob {
           if (!run.finish()) return;
           succeed(index, std::move(result), run);
         }
+        continue;
       } catch (...) {
-        if (!run.finish()) return;
-        fail(index, std::current_exception(), run);
+        error = std::current_exception();
       }
+      // Handed over whole, out of the handler, which would hold it until its end.
+      if (!run.finish()) return;
+      fail(index, std::move(error), run);
     }
   }
 
