@@ -22,7 +22,7 @@ using namespace crash;
 using libpool::ProcessPool;
 using namespace std::chrono_literals;
 
-constexpr greg_t trap_flag = 0x100;
+constexpr std::uint64_t trap_flag = 0x100;
 
 // Plain words: only the one stepped thread touches them. A child of its has copies.
 long steps = 0;
@@ -31,7 +31,8 @@ pid_t stepped = 0;
 
 void step(int, siginfo_t*, void* context) {
   if (::getpid() != stepped) {
-    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL] &= ~trap_flag;
+    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL] &=
+        ~static_cast<greg_t>(trap_flag);
   } else if (++steps == fatal) {
     ::kill(stepped, SIGKILL);
   }
@@ -47,12 +48,12 @@ void begin_steps() {
   sigaddset(&trap, SIGTRAP);
   ::sigprocmask(SIG_UNBLOCK, &trap, nullptr);
   stepped = ::getpid();
-  asm volatile("pushf; orl $0x100, (%%rsp); popf" ::: "memory", "cc");
+  __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | trap_flag);
 }
 
 /// The path is over: whoever walked it lives.
 void end_steps() {
-  asm volatile("pushf; andl $~0x100, (%%rsp); popf" ::: "memory", "cc");
+  __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~trap_flag);
   stepped = 0;
   oracle::page.words[0] = steps;
 }
