@@ -29,9 +29,10 @@ namespace {
 using detail::system_calls;
 
 /// Looks at the ring this often before it sleeps: about as long as a sleeper takes to run once
-/// woken. After the first few it lets others, the parent perhaps, have the CPU in between.
-constexpr int looks_before_sleep = 60;
-constexpr int looks_before_yield = 20;
+/// woken. First in haste, for as long as a parent takes that answers at once; then it lets others,
+/// the parent perhaps, have the CPU in between.
+constexpr int hasty_looks = 256;
+constexpr int looks_before_sleep = 40;
 
 /// The exit status of a worker whose initializer threw, or that could not map its memory. The
 /// reason is in its lane.
@@ -117,9 +118,12 @@ void WorkerLoop::run() {
 // Modelled in tests/model/pool.pml as park.
 void WorkerLoop::idle() noexcept {
   lane_.park.look();
+  for (int looks = 0; looks < hasty_looks; ++looks) {
+    if (claimer_.next_is_ready()) return;
+  }
   for (int looks = 0; looks < looks_before_sleep; ++looks) {
     if (claimer_.anything_ready()) return;
-    if (looks > looks_before_yield) std::this_thread::yield();
+    std::this_thread::yield();
   }
   lane_.park.announce(ring::ParkWord::State::idle);
   // A look after the announcement: a chunk published before it brings no wake.

@@ -103,21 +103,22 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
   /// Its waiters do not wait for its callback any more.
   void pool_terminated(const std::exception_ptr& reason) noexcept final { abandon(reason, true); }
 
-  // -- feeding: called by the core, by one thread at a time. A step is: `next_chunk`; if it is not
-  // zero, pull at
-  //    most so many items and call `pulled` once (also for none), before any of them can settle;
-  //    then `end_input` if the input gave no more. If it is zero: `input_ended()` tells whether the
-  //    batch wants no more for good. ---------
+  // -- feeding: called by the core, by one thread at a time. A step is: `next_chunk`; while it is
+  //    not zero, pull at most so many items, and perhaps ask for another chunk; then `pulled` once,
+  //    before any of the items can settle; then `end_input` if the input gave no more. If the first
+  //    is zero: `input_ended()` tells whether the batch wants no more for good. ---------
 
-  /// How many items the next chunk may hold: at least one, or zero while the window is full (then
-  /// the batch calls `PoolCore::room_appeared` once it is not: a call that may come before this one
-  /// returns), or zero for ever once the batch is abandoned or `input_ended()`.
-  [[nodiscard]] virtual std::size_t next_chunk() = 0;
+  /// How many items the next chunk may hold, when `pulled` have been pulled, those of this step
+  /// included: at least one, or zero while the window is full (then the batch calls
+  /// `PoolCore::room_appeared` once it is not: a call that may come before this one returns), or
+  /// zero for ever once the batch is abandoned or `input_ended()`.
+  [[nodiscard]] virtual std::size_t next_chunk(std::size_t pulled) = 0;
 
   /// `items` more items have been pulled. Their indices follow those pulled before. [leaf]
   void pulled(std::size_t items) noexcept { pulled_.fetch_add(items); }
 
-  /// The input has ended, by its own end or by throwing `error`. A second call does nothing.
+  /// The input has ended, by its own end or by throwing `error`. Not within a step, whose items
+  /// would be forgotten. A second call does nothing.
   void end_input(std::exception_ptr error) noexcept;
 
   /// Nothing more will be pulled: the core drops the source. [leaf]

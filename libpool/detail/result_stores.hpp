@@ -49,9 +49,8 @@ class ManyStore : public JobStore<Value> {
   ManyStore(Terms terms, ChunkRule rule, Callbacks<Value> callbacks = {})
       : JobStore<Value>(terms, std::move(callbacks)), slots_(rule.expected()), rule_(rule) {}
 
-  [[nodiscard]] std::size_t next_chunk() override {
+  [[nodiscard]] std::size_t next_chunk(std::size_t pulled) override {
     if (this->abandoned() || this->input_ended()) return 0;
-    const std::size_t pulled = this->pulled();
     std::size_t items = rule_.next(pulled);
     try {
       // A caller's chunk size may be "all there is", and the input's claim anything: the room made
@@ -154,10 +153,10 @@ class SingleStore : public JobStore<R> {
   explicit SingleStore(Terms terms, Callbacks<R> callbacks = {})
       : JobStore<R>(terms, std::move(callbacks)) {}
 
-  [[nodiscard]] std::size_t next_chunk() override {
+  [[nodiscard]] std::size_t next_chunk(std::size_t pulled) override {
     if (this->abandoned() || this->input_ended()) return 0;
-    if (this->pulled() == 0) return 1;
-    this->end_input(nullptr);
+    if (pulled == 0) return 1;
+    if (pulled == this->pulled()) this->end_input(nullptr);  // else at the next step
     return 0;
   }
 

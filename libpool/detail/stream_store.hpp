@@ -60,12 +60,13 @@ class StreamStore : public Batch {
 
   // -- for the core ----------------------------------------------------------------------------
 
-  [[nodiscard]] std::size_t next_chunk() override {
+  [[nodiscard]] std::size_t next_chunk(std::size_t pulled) override {
     try {
       std::lock_guard lock(mutex_);
       if (abandoned() || input_ended()) return 0;
       if (!wants_no_more_) {
-        if (unbounded_ || pulled() - taken_ <= window_.items - window_.chunk) return make_room();
+        if (unbounded_ || pulled - taken_ <= window_.items - window_.chunk)
+          return make_room(pulled);
         waits_for_room_ = true;
         return 0;
       }
@@ -73,7 +74,7 @@ class StreamStore : public Batch {
       abandon(std::current_exception(), false);
       return 0;
     }
-    end_input(nullptr);
+    if (pulled == this->pulled()) end_input(nullptr);  // else at the next step
     return 0;
   }
 
@@ -167,9 +168,9 @@ class StreamStore : public Batch {
 
   /// Makes places for the outcomes of the next chunk, so that what comes of it takes no memory.
   /// Called with the lock; returns the items of that chunk.
-  [[nodiscard]] std::size_t make_room() {
+  [[nodiscard]] std::size_t make_room(std::size_t pulled) {
     const std::size_t items = std::min(window_.chunk, most_room_ahead);
-    const std::size_t places = pulled() + items - taken_;
+    const std::size_t places = pulled + items - taken_;
     if (items_ != nullptr && items_->size() < places) items_->resize(places);
     return items;
   }

@@ -4,6 +4,7 @@
 #include <libpool/ring/result_ring.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <thread>
 
 #include <libpool/detail/system.hpp>
@@ -36,7 +37,9 @@ ResultWriter::ResultWriter(LaneHeader& lane, std::span<std::byte> ring, Doorbell
 
 void ResultWriter::begin(RecordKind kind, std::uint64_t ticket, std::uint32_t slot,
                          std::uint32_t item) {
-  header_ = RecordHeader{0, static_cast<std::uint8_t>(kind), 0, 0, ticket, slot, item, 0, 0};
+  kind_ = static_cast<std::uint64_t>(kind);
+  ticket_ = ticket;
+  item_ = slot | std::uint64_t{item} << 32;
   flushed_ = 0;
   open_fragment();
 }
@@ -49,9 +52,7 @@ void ResultWriter::publish() noexcept {
 
 void ResultWriter::make_room(std::size_t wanted) {
   flushed_ += static_cast<std::size_t>(cursor_ - begin_);
-  header_.items = static_cast<std::uint32_t>(std::min<std::size_t>(wanted, UINT32_MAX));
-  close_fragment(false);
-  header_.items = 0;
+  close_fragment(false, static_cast<std::uint32_t>(std::min<std::size_t>(wanted, UINT32_MAX)));
   open_fragment();
 }
 
@@ -64,12 +65,32 @@ void ResultWriter::open_fragment() {
   end_ = ring_.data() + offset + contiguous;
 }
 
-void ResultWriter::close_fragment(bool last) noexcept {
-  header_.bytes = static_cast<std::uint32_t>(cursor_ - begin_);
-  header_.last = last ? 1 : 0;
-  header_.mark = record_mark(tail_);
-  std::memcpy(begin_ - sizeof header_, &header_, sizeof header_);
-  pass(header_.bytes);
+void ResultWriter::close_fragment(bool last, std::uint32_t items) noexcept {
+  const auto bytes = static_cast<std::uint32_t>(cursor_ - begin_);
+  write_open_header(last);
+  write_rest_of_header(bytes, items);
+  pass(bytes);
+}
+
+/// A header's first three words, put together in registers: read from a header in memory that has
+/// just been written in smaller pieces, they would wait for all stores before them.
+void ResultWriter::write_open_header(bool last) noexcept {
+  static_assert(std::endian::native == std::endian::little);
+  static_assert(offsetof(RecordHeader, kind) == 4 && offsetof(RecordHeader, last) == 5);
+  static_assert(offsetof(RecordHeader, slot) == 16 && offsetof(RecordHeader, item) == 20);
+  static_assert(open_header_bytes == 24);
+  const std::uint64_t first =
+      record_mark(tail_) | kind_ << 32 | static_cast<std::uint64_t>(last) << 40;
+  std::byte* const header = begin_ - sizeof(RecordHeader);
+  std::memcpy(header, &first, sizeof first);
+  std::memcpy(header + 8, &ticket_, sizeof ticket_);
+  std::memcpy(header + 16, &item_, sizeof item_);
+}
+
+void ResultWriter::write_rest_of_header(std::uint32_t bytes, std::uint32_t items) noexcept {
+  static_assert(offsetof(RecordHeader, items) == open_header_bytes + 4);
+  const std::uint64_t rest = bytes | std::uint64_t{items} << 32;
+  std::memcpy(begin_ - sizeof(RecordHeader) + open_header_bytes, &rest, sizeof rest);
 }
 
 void ResultWriter::pass(std::size_t payload) noexcept {
@@ -84,14 +105,11 @@ std::span<std::byte> ResultWriter::open_run(std::uint64_t ticket, std::uint32_t 
   begin(RecordKind::run, ticket, slot, item);
   if (static_cast<std::size_t>(end_ - begin_) < size) {
     // The end of the ring is too near: a run without results fills it.
-    header_.items = 0;
     cursor_ = end_;
     close_fragment(true);
     open_fragment();
   }
-  header_.last = 1;
-  header_.mark = record_mark(tail_);
-  std::memcpy(begin_ - sizeof header_, &header_, open_header_bytes);
+  write_open_header(true);
   // Release: whoever sees the run open sees its header; pairs with ResultReader::look_open.
   lane_->run.store(tail_ + 1, std::memory_order_release);
   return {begin_, end_};
@@ -100,9 +118,7 @@ std::span<std::byte> ResultWriter::open_run(std::uint64_t ticket, std::uint32_t 
 // Modelled in tests/model/pool.pml as publish.
 void ResultWriter::close_run(std::uint32_t items, std::size_t size) noexcept {
   const auto bytes = static_cast<std::uint32_t>(items * size);
-  std::byte* const rest = begin_ - sizeof header_ + open_header_bytes;
-  std::memcpy(rest, &bytes, sizeof bytes);
-  std::memcpy(rest + sizeof bytes, &items, sizeof items);
+  write_rest_of_header(bytes, items);
   pass(bytes);
   doorbell_.ring();
 }

@@ -108,7 +108,9 @@ class ResultWriter final : public codec::PayloadWriter {
 
  private:
   void open_fragment();
-  void close_fragment(bool last) noexcept;
+  void close_fragment(bool last, std::uint32_t items = 0) noexcept;
+  void write_open_header(bool last) noexcept;
+  void write_rest_of_header(std::uint32_t bytes, std::uint32_t items) noexcept;
   void pass(std::size_t payload) noexcept;
   void wait_for_room() noexcept;
   [[nodiscard]] std::size_t room() const noexcept;
@@ -116,7 +118,10 @@ class ResultWriter final : public codec::PayloadWriter {
   LaneHeader* lane_;
   std::span<std::byte> ring_;
   Doorbell doorbell_;
-  RecordHeader header_{};
+  // Of the record that was begun, as words of its header.
+  std::uint64_t kind_ = 0;
+  std::uint64_t ticket_ = 0;
+  std::uint64_t item_ = 0;  ///< slot and item
   std::uint64_t tail_ = 0;  ///< private copy: this side alone writes it
 };
 

@@ -3,39 +3,29 @@
 /// `TaskPublisher` runs in the parent, `TaskClaimer` in a worker.
 #include <libpool/ring/task_ring.hpp>
 
-#include <algorithm>
 #include <cassert>
 
 namespace libpool::ring {
 
 TaskPublisher::TaskPublisher(std::span<TaskDescriptor> descriptors, std::span<ClaimWord> claims)
-    : descriptors_(descriptors), claims_(claims), used_(claims.size()), free_count_(claims.size()) {
+    : descriptors_(descriptors),
+      claims_(claims),
+      free_((claims.size() + 63) / 64),
+      free_count_(claims.size()) {
   assert(descriptors.size() == claims.size());
-}
-
-std::optional<std::uint32_t> TaskPublisher::reserve() {
-  if (free_count_ == 0) return std::nullopt;
-  const auto slots = static_cast<std::uint32_t>(claims_.size());
-  // Slots held by slow chunks are passed over; they pin themselves and not the ring.
-  while (used_[cursor_]) cursor_ = (cursor_ + 1) % slots;
-  const std::uint32_t slot = cursor_;
-  cursor_ = (cursor_ + 1) % slots;
-  used_[slot] = true;
-  --free_count_;
-  return slot;
-}
-
-void TaskPublisher::publish(std::uint32_t slot, const TaskDescriptor& descriptor) noexcept {
-  // The descriptor first: a worker reads it as soon as it has claimed the word.
-  descriptors_[slot] = descriptor;
-  claims_[slot].publish(descriptor.ticket);
+  for (std::size_t slot = 0; slot < claims.size(); ++slot) set_free(slot);
 }
 
 void TaskPublisher::release(std::uint32_t slot) {
-  assert(used_[slot]);
   claims_[slot].release();
-  used_[slot] = false;
+  set_free(slot);
   ++free_count_;
+}
+
+void TaskPublisher::set_free(std::size_t slot) noexcept {
+  const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+  assert((free_[slot / 64] & bit) == 0);
+  free_[slot / 64] |= bit;
 }
 
 void TaskPublisher::wipe() noexcept {
@@ -44,7 +34,7 @@ void TaskPublisher::wipe() noexcept {
 
 bool TaskPublisher::revoke(std::uint32_t slot, std::uint64_t ticket) {
   if (!claims_[slot].revoke(ticket)) return false;
-  used_[slot] = false;
+  set_free(slot);
   ++free_count_;
   return true;
 }
@@ -72,9 +62,13 @@ std::optional<TaskClaimer::Claimed> TaskClaimer::claim() noexcept {
 }
 
 // Modelled in tests/model/pool.pml as a step of park.
-bool TaskClaimer::anything_ready() const noexcept {
-  return std::any_of(claims_.begin(), claims_.end(),
-                     [](const ClaimWord& word) { return word.ready(); });
+bool TaskClaimer::ready_among(std::size_t slots) const noexcept {
+  const auto mask = static_cast<std::uint32_t>(claims_.size()) - 1;
+  const std::uint32_t start = hint_->slot.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i != slots; ++i) {
+    if (claims_[(start + i) & mask].ready()) return true;
+  }
+  return false;
 }
 
 }  // namespace libpool::ring

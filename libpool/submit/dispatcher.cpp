@@ -8,12 +8,12 @@ namespace libpool::submit {
 
 using ring::Claim;
 
-void Dispatcher::enqueue(std::unique_ptr<Chunk> chunk) noexcept {
+void Dispatcher::enqueue(Chunk::Owner chunk) noexcept {
   ++chunk->job->waiting;
   queue_.push_back(std::move(chunk));
 }
 
-void Dispatcher::requeue(std::unique_ptr<Chunk> chunk) noexcept {
+void Dispatcher::requeue(Chunk::Owner chunk) noexcept {
   ++chunk->job->waiting;
   queue_.push_front(std::move(chunk));
 }
@@ -29,7 +29,7 @@ std::size_t Dispatcher::refill(std::uint64_t now) noexcept {
   return count;
 }
 
-void Dispatcher::publish(std::unique_ptr<Chunk> chunk, std::uint64_t now) noexcept {
+void Dispatcher::publish(Chunk::Owner chunk, std::uint64_t now) noexcept {
   const std::uint32_t slot = *publisher_.reserve();
   chunk->ticket = ++last_ticket_;
   chunk->published_at = now;
@@ -38,7 +38,7 @@ void Dispatcher::publish(std::unique_ptr<Chunk> chunk, std::uint64_t now) noexce
   chunk->partial_from = Chunk::no_worker;
   chunk->oversized = false;
   --chunk->job->waiting;
-  ring::TaskDescriptor descriptor{};
+  ring::TaskDescriptor& descriptor = publisher_.descriptor(slot);
   descriptor.ticket = chunk->ticket;
   descriptor.payload_offset =
       chunk->payload->in_arena() ? chunk->payload->arena_offset() : ring::own_memory_offset;
@@ -49,13 +49,14 @@ void Dispatcher::publish(std::unique_ptr<Chunk> chunk, std::uint64_t now) noexce
   descriptor.begin_item = chunk->next;
   descriptor.end_item = chunk->end;
   descriptor.item_stride = chunk->job->codec->item_stride();
-  descriptor.timed = chunk->job->batch->terms().timeout.count() != 0 ? 1 : 0;
+  const bool timed = chunk->job->batch->terms().timeout.count() != 0;
+  descriptor.timed = timed ? 1 : 0;
   descriptor.eager = chunk->job->batch->terms().eager ? 1 : 0;
   if (chunk->payload->has_own_memory()) ++own_memory_;
-  timed_ += descriptor.timed;
+  if (timed) ++timed_;
   ++published_;
   slots_[slot] = std::move(chunk);
-  publisher_.publish(slot, descriptor);
+  publisher_.publish(slot, last_ticket_);
 }
 
 Chunk* Dispatcher::find(std::uint32_t slot, std::uint64_t ticket) noexcept {
@@ -75,20 +76,20 @@ void Dispatcher::forget(Chunk& chunk) noexcept {
 
 void Dispatcher::settle(std::uint32_t slot) noexcept { discard(take(slot)); }
 
-void Dispatcher::discard(std::unique_ptr<Chunk> chunk) noexcept {
+void Dispatcher::discard(Chunk::Owner chunk) noexcept {
   --chunk->job->chunks;
   if (--chunk->payload->chunks == 0) chunk->payload->release();
   settled_.push_back(std::move(chunk));
 }
 
-std::unique_ptr<Chunk> Dispatcher::take(std::uint32_t slot) noexcept {
+Chunk::Owner Dispatcher::take(std::uint32_t slot) noexcept {
   forget(*slots_[slot]);
   publisher_.release(slot);
   return std::move(slots_[slot]);
 }
 
-std::vector<std::unique_ptr<Chunk>> Dispatcher::take_published() {
-  std::vector<std::unique_ptr<Chunk>> published;
+std::vector<Chunk::Owner> Dispatcher::take_published() {
+  std::vector<Chunk::Owner> published;
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
     if (slots_[slot] != nullptr) published.push_back(take(slot));
   }

@@ -25,10 +25,10 @@ class Dispatcher {
       : publisher_(std::move(publisher)), memory_(memory), slots_(publisher_.slots()) {}
 
   /// At the end of the queue; chunks of one batch are enqueued in order.
-  void enqueue(std::unique_ptr<Chunk> chunk) noexcept;
+  void enqueue(Chunk::Owner chunk) noexcept;
 
   /// At the front: what a dead worker left comes before new work.
-  void requeue(std::unique_ptr<Chunk> chunk) noexcept;
+  void requeue(Chunk::Owner chunk) noexcept;
 
   /// Publishes as long as there are chunks and free slots; returns how many.
   std::size_t refill(std::uint64_t now) noexcept;
@@ -43,7 +43,7 @@ class Dispatcher {
   void settle(std::uint32_t slot) noexcept;
 
   /// Takes the chunk of a dead worker out of its slot.
-  [[nodiscard]] std::unique_ptr<Chunk> take(std::uint32_t slot) noexcept;
+  [[nodiscard]] Chunk::Owner take(std::uint32_t slot) noexcept;
 
   /// Publishes nothing until `resume`: the claim words are not to be relied on.
   void hold() noexcept { held_ = true; }
@@ -51,7 +51,7 @@ class Dispatcher {
 
   /// Takes all chunks out of their slots, the oldest first, when no worker is left; all claim words
   /// are good again then.
-  [[nodiscard]] std::vector<std::unique_ptr<Chunk>> take_published();
+  [[nodiscard]] std::vector<Chunk::Owner> take_published();
 
   /// Drops the job's chunks that no worker holds. Those that are held stay, see `held`.
   void drop(const Job& job) noexcept;
@@ -69,7 +69,7 @@ class Dispatcher {
   [[nodiscard]] std::size_t spent_chunks() const noexcept { return spent_.size(); }
 
   /// Ends a chunk that is in no slot and in no queue.
-  void discard(std::unique_ptr<Chunk> chunk) noexcept;
+  void discard(Chunk::Owner chunk) noexcept;
 
   /// Calls `visit(chunk, claim)` for each slot: its chunk, or null, and what its claim word says,
   /// whatever that is.
@@ -102,14 +102,14 @@ class Dispatcher {
   [[nodiscard]] Load load() const;
 
  private:
-  void publish(std::unique_ptr<Chunk> chunk, std::uint64_t now) noexcept;
+  void publish(Chunk::Owner chunk, std::uint64_t now) noexcept;
   void forget(Chunk& chunk) noexcept;
 
   ring::TaskPublisher publisher_;
   PayloadMemory& memory_;
   Chunks queue_;
-  std::vector<std::unique_ptr<Chunk>> slots_;  ///< by slot: what is published there
-  Chunks settled_;                             ///< whose outcomes are on their way
+  std::vector<Chunk::Owner> slots_;  ///< by slot: what is published there
+  Chunks settled_;                   ///< whose outcomes are on their way
   Chunks spent_;
   std::size_t published_ = 0;
   std::size_t own_memory_ = 0;  ///< published chunks with memory of their own

@@ -61,17 +61,16 @@ void note(Fed& fed, const ChunkCodec::Pulled& pulled) {
 }
 
 /// Pulls and encodes the items of one chunk behind what is written.
-void feed_chunk(Fed& fed, const std::shared_ptr<Job>& job, std::size_t limit,
-                std::uint64_t call_size, TaskWriter& out) {
+void feed_chunk(Fed& fed, Parcel& parcel, std::size_t limit, std::uint64_t call_size,
+                TaskWriter& out) {
   out.align(part_alignment);
   const std::size_t begin = out.position();
   const std::size_t pulled_before = fed.pulled;
-  const auto pulled = job->codec->encode(std::min<std::size_t>(limit, ring::max_chunk_items), out);
+  const auto pulled =
+      parcel.job->codec->encode(std::min<std::size_t>(limit, ring::max_chunk_items), out);
   note(fed, pulled);
-  job->batch->pulled(fed.pulled - pulled_before);
   if (pulled.items == 0) return;
-  auto chunk = std::make_unique<Chunk>();
-  chunk->job = job;
+  Chunk::Owner chunk = parcel.add();
   chunk->call_size = call_size;
   chunk->items_offset = begin;
   chunk->items_size = out.position() - begin;
@@ -86,29 +85,29 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
   Fed fed;
   detail::Batch& batch = *job->batch;
   fed.first_index = batch.pulled();
-  std::size_t limit = batch.next_chunk();
+  std::size_t limit = batch.next_chunk(fed.first_index);
   fed.wanted = limit != 0;
   if (!fed.wanted) return fed;
   try {
     TaskWriter out(memory, job->expected_bytes);
     const std::exception_ptr call_error = encode_call(*job, out);
     const std::uint64_t call_size = out.position();
+    const auto parcel = Parcel::make(job, most_chunks);
     fed.chunks.reserve(most_chunks);
     do {
-      feed_chunk(fed, job, limit, call_size, out);
+      feed_chunk(fed, *parcel, limit, call_size, out);
     } while (fed.chunks.size() < most_chunks && !fed.ended && fed.failed == 0 &&
              call_error == nullptr && out.position() < enough_bytes &&
-             (limit = batch.next_chunk()) != 0);
+             (limit = batch.next_chunk(fed.first_index + fed.pulled)) != 0);
     if (call_error != nullptr) {
       fed.chunks.clear();
       fed.failed = fed.pulled;
       fed.error = call_error;
     } else if (!fed.chunks.empty()) {
-      const auto payload = std::make_shared<TaskPayload>(out.finish());
-      payload->chunks = fed.chunks.size();
-      for (const auto& chunk : fed.chunks) chunk->payload = payload;
+      parcel->payload = out.finish();
+      parcel->payload.chunks = fed.chunks.size();
       // A large payload says little about the next one, whose memory would be reserved for nothing.
-      job->expected_bytes = std::min(payload->size, memory.largest_block());
+      job->expected_bytes = std::min(parcel->payload.size, memory.largest_block());
     }
   } catch (...) {
     // No memory for a payload. Items already pulled are lost to the input, so they and it end here.
@@ -118,6 +117,7 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
     fed.failed = fed.pulled;
     fed.error = fed.input_error;
   }
+  batch.pulled(fed.pulled);
   return fed;
 }
 

@@ -5,11 +5,13 @@
 /// that mirrors it.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <libpool/detail/batch.hpp>
@@ -56,16 +58,27 @@ struct Job {
   }
 };
 
-/// Consecutive items that travel together. Chunks that were fed together share a payload: the
-/// runner's token and the callable, then the items of each.
+class Parcel;
+
+/// Consecutive items that travel together, in a parcel.
 struct Chunk {
-  std::shared_ptr<Job> job;
-  std::shared_ptr<TaskPayload> payload;
-  std::uint64_t call_size = 0;     ///< bytes of the token and the callable
-  std::uint64_t items_offset = 0;  ///< in the payload
-  std::uint64_t items_size = 0;    ///< bytes
-  std::size_t first_index = 0;     ///< place in the batch of item 0
-  std::uint32_t next = 0;          ///< the first item not settled; workers settle in order
+  /// Gives a chunk back to its parcel. Any thread's; when it is the last one, the user's input and
+  /// function may go with the job.
+  struct Return {
+    void operator()(Chunk* chunk) const noexcept;
+  };
+  using Owner = std::unique_ptr<Chunk, Return>;
+
+  explicit Chunk(Parcel& parcel) noexcept;
+
+  Parcel* const parcel;
+  const std::shared_ptr<Job>& job;  ///< the parcel's
+  TaskPayload* const payload;       ///< the parcel's
+  std::uint64_t call_size = 0;      ///< bytes of the token and the callable
+  std::uint64_t items_offset = 0;   ///< in the payload
+  std::uint64_t items_size = 0;     ///< bytes
+  std::size_t first_index = 0;      ///< place in the batch of item 0
+  std::uint32_t next = 0;           ///< the first item not settled; workers settle in order
   std::uint32_t end = 0;
   std::size_t attempts = 0;  ///< of item `next` that ended in a crash
 
@@ -78,8 +91,8 @@ struct Chunk {
   std::vector<std::byte> partial;  ///< fragments of item `next` so far
   ring::RecordKind partial_kind = ring::RecordKind::value;
   std::uint32_t partial_from = no_worker;  ///< whose fragments they are
-  bool oversized = false;         ///< item `next` passed the bound on results; the rest is skipped
-  std::unique_ptr<Chunk> behind;  ///< in the chain that this one is in
+  bool oversized = false;  ///< item `next` passed the bound on results; the rest is skipped
+  Owner behind;            ///< in the chain that this one is in
 
   static constexpr std::uint32_t no_worker = UINT32_MAX;
 
@@ -89,7 +102,51 @@ struct Chunk {
   }
 };
 
+/// Chunks that were fed together and what they share: a job, and a payload with the runner's token
+/// and the callable, then the items of each. One piece of memory and one reference for all of them,
+/// which lasts until the last one has been given back.
+class Parcel {
+ public:
+  /// The feeder's hold, which counts as one chunk more, and for those that were not added.
+  struct Drop {
+    void operator()(Parcel* parcel) const noexcept {
+      parcel->give_back(parcel->chunks_.capacity() - parcel->chunks_.size() + 1);
+    }
+  };
+  using Holder = std::unique_ptr<Parcel, Drop>;
+
+  /// For at most so many chunks. Throws `std::bad_alloc`.
+  [[nodiscard]] static Holder make(std::shared_ptr<Job> job, std::size_t most_chunks) {
+    return Holder(new Parcel(std::move(job), most_chunks));
+  }
+
+  /// One more chunk, empty. For the holder.
+  [[nodiscard]] Chunk::Owner add() {
+    chunks_.emplace_back(*this);
+    return Chunk::Owner(&chunks_.back());
+  }
+
+  const std::shared_ptr<Job> job;
+  TaskPayload payload;
+
+ private:
+  friend Chunk;
+  Parcel(std::shared_ptr<Job> of, std::size_t most_chunks) : job(std::move(of)) {
+    chunks_.reserve(most_chunks);
+    held_ = chunks_.capacity() + 1;
+  }
+  void give_back(std::size_t chunks) noexcept {
+    if (held_.fetch_sub(chunks) == chunks) delete this;
+  }
+
+  std::vector<Chunk> chunks_;  // never more than were reserved, so that they stay where they are
+  std::atomic<std::size_t> held_{0};
+};
+
+inline Chunk::Chunk(Parcel& of) noexcept : parcel(&of), job(of.job), payload(&of.payload) {}
+inline void Chunk::Return::operator()(Chunk* chunk) const noexcept { chunk->parcel->give_back(1); }
+
 using Jobs = detail::Chain<std::shared_ptr<Job>>;
-using Chunks = detail::Chain<std::unique_ptr<Chunk>>;
+using Chunks = detail::Chain<Chunk::Owner>;
 
 }  // namespace libpool::submit

@@ -100,7 +100,7 @@ void Supervisor::settle_claims(std::uint32_t worker, collect::Deliveries& delive
 
 void Supervisor::settle_claim(std::uint32_t worker, std::uint32_t slot,
                               collect::Deliveries& deliveries) {
-  std::unique_ptr<submit::Chunk> chunk = dispatcher_.take(slot);
+  submit::Chunk::Owner chunk = dispatcher_.take(slot);
   if (chunk->job->abandoned || chunk->settled()) {
     dispatcher_.discard(std::move(chunk));
     return;
@@ -152,7 +152,7 @@ void Supervisor::blame(std::uint32_t worker, submit::Chunk& chunk, std::uint32_t
   chunk.attempts = 0;
 }
 
-void Supervisor::requeue_rest(std::unique_ptr<submit::Chunk> chunk) {
+void Supervisor::requeue_rest(submit::Chunk::Owner chunk) {
   if (chunk->settled() || chunk->job->abandoned) {
     dispatcher_.discard(std::move(chunk));
   } else {

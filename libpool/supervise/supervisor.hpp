@@ -121,7 +121,7 @@ class Supervisor {
   [[nodiscard]] std::uint32_t begun_items(std::uint32_t worker, const submit::Chunk& chunk) const;
   void blame(std::uint32_t worker, submit::Chunk& chunk, std::uint32_t items,
              collect::Deliveries& deliveries);
-  void requeue_rest(std::unique_ptr<submit::Chunk> chunk);
+  void requeue_rest(submit::Chunk::Owner chunk);
   void lay_to_rest(std::uint32_t worker, Clock::time_point now);
   void replace(std::uint32_t worker, bool failed_start, Clock::time_point now);
   void lose_server(Clock::time_point now, collect::Deliveries& deliveries);

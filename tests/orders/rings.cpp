@@ -112,10 +112,10 @@ class Parent {
     while (published_ < chunks) {
       const auto slot = publisher_.reserve();
       if (!slot) return;
-      TaskDescriptor task{};
+      TaskDescriptor& task = publisher_.descriptor(*slot);
       task.ticket = task.first_index = ++published_;
       books_[*slot] = {task.ticket, 0};
-      publisher_.publish(*slot, task);
+      publisher_.publish(*slot, task.ticket);
     }
   }
 

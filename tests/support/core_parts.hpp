@@ -37,7 +37,7 @@ inline std::string text_of(const std::exception_ptr& error) {
 class TestBatch final : public detail::Batch {
  public:
   explicit TestBatch(Terms terms = {}) : Batch(terms) {}
-  std::size_t next_chunk() override { return chunk_items; }
+  std::size_t next_chunk(std::size_t /*pulled*/) override { return chunk_items; }
   void put_error(std::size_t index, std::exception_ptr error) noexcept override {
     errors[index] = error;
     put(index, "!" + text_of(error));
@@ -169,13 +169,17 @@ class TestCore {
 
   /// A chunk of `items` items, the first of which has index `first_index`, enqueued.
   void enqueue(const TestJob& of, std::uint32_t items, std::size_t first_index = 0) {
-    auto chunk = std::make_unique<submit::Chunk>();
-    chunk->job = of.job;
+    enqueue(of, items, first_index, 64);
+  }
+  /// The same with a payload of so many bytes.
+  void enqueue(const TestJob& of, std::uint32_t items, std::size_t first_index, std::size_t bytes) {
+    const auto parcel = submit::Parcel::make(of.job, 1);
+    parcel->payload = plain.memory.allocate(bytes);
+    parcel->payload.size = bytes;
+    auto chunk = parcel->add();
     chunk->first_index = first_index;
     chunk->end = items;
-    chunk->payload = std::make_shared<submit::TaskPayload>(plain.memory.allocate(64));
-    chunk->payload->size = 64;
-    chunk->items_size = 64;
+    chunk->items_size = bytes;
     ++of.job->chunks;
     of.job->pulled += items;
     dispatcher.enqueue(std::move(chunk));

@@ -218,13 +218,7 @@ TEST_CASE("a payload of its own memory is visited once it is claimed") {
   TestCore core;
   const TestJob test;
   core.enqueue(test, 1, 0);
-  auto chunk = std::make_unique<Chunk>();
-  chunk->job = test.job;
-  chunk->end = 1;
-  chunk->payload = std::make_shared<submit::TaskPayload>(core.plain.memory.allocate(100'000));
-  chunk->payload->size = 100'000;
-  ++test.job->chunks;
-  core.dispatcher.enqueue(std::move(chunk));
+  core.enqueue(test, 1, 1, 100'000);
   core.dispatcher.refill(0);
   CHECK(core.descriptors[1].payload_offset == ring::own_memory_offset);
   int visits = 0;

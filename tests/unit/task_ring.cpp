@@ -24,10 +24,9 @@ struct Ring {
   bool publish(std::uint64_t ticket) {
     const auto slot = publisher.reserve();
     if (!slot) return false;
-    TaskDescriptor descriptor{};
-    descriptor.ticket = ticket;
-    descriptor.payload_offset = ticket * 3;
-    publisher.publish(*slot, descriptor);
+    publisher.descriptor(*slot).ticket = ticket;
+    publisher.descriptor(*slot).payload_offset = ticket * 3;
+    publisher.publish(*slot, ticket);
     return true;
   }
 
@@ -209,9 +208,8 @@ TEST_CASE("a word that speaks of another chunk than the slot's is claimed and no
   ScanHint hint{};
   TaskPublisher publisher(descriptors, claims);
   claims[0].publish(9);
-  TaskDescriptor descriptor{};
-  descriptor.ticket = 1;
-  publisher.publish(1, descriptor);
+  descriptors[1].ticket = 1;
+  publisher.publish(1, 1);
   TaskClaimer claimer(descriptors, claims, hint, 3);
   const auto claimed = claimer.claim();
   REQUIRE(claimed);
