@@ -9,13 +9,16 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
+#include <libpool/codec/values.hpp>
 #include <libpool/detail/batch.hpp>
 #include <libpool/detail/job_store.hpp>
 #include <libpool/outcome.hpp>
@@ -97,6 +100,22 @@ class StreamStore : public Batch {
     put_item(index, Item::failure(index, std::move(error)));
   }
 
+  /// As `put`, for `count` results as bits; false if they have to be decoded, or are so many that
+  /// the lock under which this is called would be held for long. [leaf]
+  bool place(std::size_t index, std::size_t count, const std::byte* bits) noexcept {
+    if (count > most_placed) return false;
+    if constexpr (codec::Bits<Result> && std::is_trivially_default_constructible_v<Result> &&
+                  !codec::is_made_of_bool<Result>) {
+      put_run(index, count, [&] {
+        Result value;
+        std::memcpy(&value, std::exchange(bits, bits + sizeof value), sizeof value);
+        return value;
+      });
+      return true;
+    }
+    return false;
+  }
+
   /// As `put` and `put_error`, for the results of `count` items that `next` gives or throws: one
   /// lock for all. `next` runs under it, and so must call nothing. Returns how many it threw.
   template <class Next>
@@ -161,6 +180,8 @@ class StreamStore : public Batch {
 
  private:
   using Places = std::deque<std::optional<Item>>;
+
+  static constexpr std::size_t most_placed = 16;
 
   /// A longer chunk may be "all there is": the room made ahead has a bound, of 8 MiB.
   static constexpr std::size_t most_room_ahead =

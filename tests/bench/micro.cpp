@@ -78,9 +78,9 @@ void task_ring_slot(State& state) {
   ring::TaskClaimer claimer(descriptors, claims, hint, 0);
   std::uint64_t ticket = 0;
   const auto publish = [&] {
-    ring::TaskDescriptor descriptor{};
-    descriptor.ticket = ++ticket;
-    publisher.publish(publisher.reserve().value(), descriptor);
+    const std::uint32_t slot = publisher.reserve().value();
+    publisher.descriptor(slot).ticket = ++ticket;
+    publisher.publish(slot, ticket);
   };
   for (std::int64_t i = 1; i < state.range(0); ++i) publish();
   for (auto _ : state) {
