@@ -82,6 +82,8 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
     std::chrono::nanoseconds timeout{0};  ///< per item; zero: none
     std::size_t retries = 0;
     bool eager = false;  ///< each result is wanted as soon as it is there
+    /// A chunk ends with the item by which its encoded arguments are so many bytes.
+    std::size_t chunk_bytes = SIZE_MAX;
   };
 
   explicit Batch(Terms terms) : terms_(terms) {}

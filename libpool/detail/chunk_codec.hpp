@@ -56,9 +56,16 @@ class ChunkCodec {
   /// chunk's items.
   virtual void encode_call(codec::ContiguousWriter& out) = 0;
 
-  /// Pulls at most `limit` items and encodes each. A failing item leaves no bytes. Throws only
-  /// `std::bad_alloc` of the writer's memory, after which the items pulled in this call are lost.
-  [[nodiscard]] virtual Pulled encode(std::size_t limit, codec::ContiguousWriter& out) = 0;
+  /// Where a chunk ends at the latest.
+  struct Limit {
+    std::size_t items;
+    std::size_t bytes;  ///< the item by which it has so many is the last
+  };
+
+  /// Pulls items up to the limit, one at least, and encodes each. A failing item leaves no bytes.
+  /// Throws only `std::bad_alloc` of the writer's memory, after which the items pulled in this call
+  /// are lost.
+  [[nodiscard]] virtual Pulled encode(Limit limit, codec::ContiguousWriter& out) = 0;
 
   /// Decodes a result and stores it as the outcome of item `index`. Returns false if it stored a
   /// `SerializationError` instead. Never throws.

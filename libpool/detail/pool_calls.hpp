@@ -288,13 +288,21 @@ class PoolCalls {
     }
   }
 
+  /// Of `map` and its kin.
+  template <class Options>
+  static Batch::Terms terms(Feeding feeding, const Options& options) noexcept {
+    return {.feeding = feeding,
+            .timeout = options.timeout,
+            .retries = options.retries,
+            .chunk_bytes = options.chunksize ? SIZE_MAX : submit::largest_automatic_payload};
+  }
+
   template <class Store, Unpack unpack, class F, class Range>
   auto run_all(F&& f, Range&& range, const MapOptions& options) -> typename Store::Value {
     check(options);
     auto source = source_of<F, unpack, true>(std::forward<Range>(range));
-    auto store =
-        std::make_shared<Store>(Batch::Terms{Feeding::by_caller, options.timeout, options.retries},
-                                chunk_rule(options.chunksize, source));
+    auto store = std::make_shared<Store>(terms(Feeding::by_caller, options),
+                                         chunk_rule(options.chunksize, source));
     start(std::forward<F>(f), std::move(source), store);
     return wait_for(*store);
   }
@@ -305,8 +313,7 @@ class PoolCalls {
     check(options);
     auto source = source_of<F, unpack, false>(std::forward<Range>(range));
     auto store = std::make_shared<VectorStore<R>>(
-        Batch::Terms{Feeding::by_helper, options.timeout, options.retries},
-        chunk_rule(options.chunksize, source),
+        terms(Feeding::by_helper, options), chunk_rule(options.chunksize, source),
         Callbacks<vector_or_void_t<R>>{std::move(options.callback),
                                        std::move(options.error_callback)});
     start(std::forward<F>(f), std::move(source), store);

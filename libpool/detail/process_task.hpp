@@ -95,7 +95,7 @@ class TypedChunkCodec final : public ChunkCodec {
 
   void encode_call(codec::ContiguousWriter& out) override { encode_callable(out, f_, modules_); }
 
-  [[nodiscard]] Pulled encode(std::size_t limit, codec::ContiguousWriter& out) override {
+  [[nodiscard]] Pulled encode(Limit limit, codec::ContiguousWriter& out) override {
     if constexpr (EncodedInBulk<Source>) {
       return encode_in_bulk(limit, out);
     } else {
@@ -154,8 +154,7 @@ class TypedChunkCodec final : public ChunkCodec {
     throw SerializationError("bytes follow the encoded value", codec::type_name<T>());
   }
 
-  LIBPOOL_CATCHES_FORCED_UNWIND Pulled encode_in_bulk(std::size_t limit,
-                                                      codec::ContiguousWriter& out) {
+  LIBPOOL_CATCHES_FORCED_UNWIND Pulled encode_in_bulk(Limit limit, codec::ContiguousWriter& out) {
     std::span<const std::tuple_element_t<0, Arguments>> left;
     try {
       left = source_.contiguous();
@@ -164,16 +163,20 @@ class TypedChunkCodec final : public ChunkCodec {
     } catch (...) {
       return {0, Pull::input_threw, std::current_exception()};
     }
-    const std::size_t items = std::min(limit, left.size());
+    const std::size_t most = std::max<std::size_t>(limit.bytes / detail::item_stride<Arguments>, 1);
+    const std::size_t items = std::min({limit.items, most, left.size()});
     out.write(static_cast<const void*>(left.data()), left.first(items).size_bytes());
     source_.skip(items);
     return {items, items == left.size() ? Pull::ended : Pull::more};
   }
 
-  LIBPOOL_CATCHES_FORCED_UNWIND Pulled encode_one_by_one(std::size_t limit,
+  LIBPOOL_CATCHES_FORCED_UNWIND Pulled encode_one_by_one(Limit limit,
                                                          codec::ContiguousWriter& out) {
-    for (std::size_t items = 0; items < limit; ++items) {
+    const std::size_t chunk = out.position();
+    std::size_t items = 0;
+    for (; items < limit.items; ++items) {
       const std::size_t begin = out.position();
+      if (begin - chunk >= limit.bytes) break;
       std::exception_ptr failed = nullptr;
       try {
         const bool more =
@@ -191,7 +194,7 @@ class TypedChunkCodec final : public ChunkCodec {
         return {items, Pull::item_failed, failed};
       }
     }
-    return {limit, Pull::more};
+    return {items, Pull::more};
   }
 
   /// What the codec or the writer throws must not be taken for what the input throws.

@@ -104,7 +104,8 @@ class StreamStore : public Batch {
   /// the lock under which this is called would be held for long. [leaf]
   bool place(std::size_t index, std::size_t count, const std::byte* bits) noexcept {
     if (count > most_placed) return false;
-    if constexpr (codec::Bits<Result> && std::is_trivially_default_constructible_v<Result> &&
+    if constexpr (!std::is_void_v<R> && codec::Bits<Result> &&
+                  std::is_trivially_default_constructible_v<Result> &&
                   !codec::is_made_of_bool<Result>) {
       put_run(index, count, [&] {
         Result value;

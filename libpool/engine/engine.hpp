@@ -102,7 +102,7 @@ class Engine final : public detail::ProcessCore {
                const Lock& lock) noexcept;
   void settle_failed(const std::shared_ptr<submit::Job>& job, submit::Fed& fed,
                      Lock& lock) noexcept;
-  [[nodiscard]] bool may_feed(const submit::Job& job) const noexcept;
+  [[nodiscard]] bool may_feed(const submit::Job& job) noexcept;
   void starve(const std::shared_ptr<submit::Job>& job) noexcept;
   void feed_starved(Lock& lock) noexcept;
   void post_feeding(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;

@@ -19,6 +19,9 @@ namespace {
 /// wakes.
 constexpr std::size_t waiting_chunks = 16;
 
+/// Payloads of so many bytes wait for room in shared memory before they are written, not after.
+constexpr std::size_t large_payload = std::size_t{64} << 10;
+
 /// Chunks that are fed before any of them is published, at most: a microsecond or two of work,
 /// after which the payload, the lock and the wake that they share hardly count.
 constexpr std::size_t chunks_a_step = 16;
@@ -27,10 +30,11 @@ constexpr std::size_t chunks_a_step = 16;
 
 /// Whether the pool has room for another chunk of the job; whether the batch wants one is for
 /// `next_chunk`.
-bool Engine::may_feed(const Job& job) const noexcept {
+bool Engine::may_feed(const Job& job) noexcept {
   if (job.input_ended || job.abandoned || job.feeding || job.sated) return false;
   if (job.batch->terms().feeding == Feeding::at_submit) return true;
-  return job.waiting < waiting_chunks && memory_.in_flight() < max_in_flight_;
+  return job.waiting < waiting_chunks && memory_.in_flight() < max_in_flight_ &&
+         (job.expected_bytes < large_payload || memory_.has_room(job.expected_bytes));
 }
 
 /// Feeds until there is no room or no more input, unless another thread does already.

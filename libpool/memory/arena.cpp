@@ -46,6 +46,13 @@ std::optional<Block> Arena::allocate(std::size_t bytes) {
   return Block{offset, bytes_of(order)};
 }
 
+bool Arena::has_room(std::size_t bytes) const noexcept {
+  if (bytes > capacity_) return false;
+  if (committed_ < capacity_) return true;  // it can grow, as far as it is known
+  const auto fitting = free_.begin() + static_cast<std::ptrdiff_t>(order_of(bytes));
+  return std::any_of(fitting, free_.end(), [](const auto& starts) { return !starts.empty(); });
+}
+
 void Arena::shrink(Block& block, std::size_t bytes) {
   const std::size_t order = order_of(bytes);
   std::size_t now = order_of(block.size);

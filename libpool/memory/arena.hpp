@@ -33,6 +33,9 @@ class Arena {
   /// full.
   [[nodiscard]] std::optional<Block> allocate(std::size_t bytes);
 
+  /// Whether `allocate` would not find the arena full.
+  [[nodiscard]] bool has_room(std::size_t bytes) const noexcept;
+
   /// Gives back the tail of a block beyond `bytes`; the block's size shrinks accordingly.
   void shrink(Block& block, std::size_t bytes);
 

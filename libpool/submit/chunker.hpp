@@ -12,6 +12,10 @@ namespace libpool::submit {
 /// and make encoding, running and collecting wait for each other.
 inline constexpr std::size_t largest_automatic_chunk = std::size_t{1} << 14;
 
+/// No automatic chunk takes more items once its arguments are so many bytes: larger payloads leave
+/// the caches, and the parent's copy of one and the workers' reading of another go hand in hand.
+inline constexpr std::size_t largest_automatic_payload = std::size_t{1} << 20;
+
 /// Chunk size of `map` for `items` items, of which `pulled` are in chunks already: four chunks a
 /// worker out of what is left, rounded up. The first one is that of Python's
 /// `multiprocessing.pool`; the later ones shrink (guided self-scheduling: Polychronopoulos and

@@ -66,8 +66,9 @@ void feed_chunk(Fed& fed, Parcel& parcel, std::size_t limit, std::uint64_t call_
   out.align(part_alignment);
   const std::size_t begin = out.position();
   const std::size_t pulled_before = fed.pulled;
-  const auto pulled =
-      parcel.job->codec->encode(std::min<std::size_t>(limit, ring::max_chunk_items), out);
+  const auto pulled = parcel.job->codec->encode(
+      {std::min<std::size_t>(limit, ring::max_chunk_items), parcel.job->batch->terms().chunk_bytes},
+      out);
   note(fed, pulled);
   if (pulled.items == 0) return;
   Chunk::Owner chunk = parcel.add();

@@ -52,6 +52,12 @@ TaskPayload PayloadMemory::allocate(std::size_t bytes) {
   return payload;
 }
 
+bool PayloadMemory::has_room(std::size_t bytes) {
+  if (bytes > largest_block_) return true;
+  const std::lock_guard lock(mutex_);
+  return arena_.has_room(bytes);
+}
+
 void PayloadMemory::allocate_own(TaskPayload& payload, std::size_t bytes) {
   const std::size_t size = (bytes + 4095) / 4096 * 4096;
   memory::MemoryFile file = memory::MemoryFile::create("libpool-payload", size);

@@ -72,6 +72,10 @@ class PayloadMemory {
   /// Room for at least `bytes`. Throws `std::bad_alloc` or `std::system_error`.
   [[nodiscard]] TaskPayload allocate(std::size_t bytes);
 
+  /// Whether a payload of so many bytes would lie where workers can read it. One that does not is
+  /// written to fresh memory first, and copied when there is room.
+  [[nodiscard]] bool has_room(std::size_t bytes);
+
   /// Moves what is written to room for at least `bytes`.
   void enlarge(TaskPayload& payload, std::size_t bytes);
 

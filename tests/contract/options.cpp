@@ -240,6 +240,35 @@ BOTH_POOLS("the smallest bounds still work") {
         std::vector<std::string>(20, std::string(10'000, 'x').append("!")));
 }
 
+TEST_CASE("large arguments wait for shared memory, whatever brought them, and all arrive") {
+  ProcessPool pool(2, {.task_memory = std::size_t{1} << 20});
+  const auto size = [](const std::string& text) { return text.size(); };
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < 60; ++i) texts.emplace_back((70 + 3 * i) << 10, 'x');
+  std::vector<std::size_t> sizes;
+  for (const std::string& text : texts) sizes.push_back(text.size());
+  const auto lazy = pool.map_async(size, texts, {.chunksize = 1});
+  auto stream = pool.imap(size, texts);
+  std::vector<libpool::AsyncResult<std::size_t>> calls;
+  for (const std::string& text : texts) calls.push_back(pool.apply_async(size, text));
+  CHECK(pool.map(size, texts) == sizes);
+  CHECK(drain(std::move(stream)) == sizes);
+  CHECK(lazy.get() == sizes);
+  for (std::size_t i = 0; i < calls.size(); ++i) CHECK(calls[i].get() == sizes[i]);
+}
+
+TEST_CASE("an automatic chunk of large arguments has few items, one that was asked for has all") {
+  ProcessPool pool(1);
+  const std::vector<std::string> texts(64, std::string(std::size_t{2} << 20, 'x'));
+  // Its state lives for one chunk.
+  const auto place = [count = 0](const std::string&) mutable { return ++count; };
+  const auto longest_chunk = [&](std::optional<std::size_t> chunksize) {
+    return std::ranges::max(pool.map(place, texts, {.chunksize = chunksize}));
+  };
+  CHECK(longest_chunk(16) == 16);
+  CHECK(longest_chunk(std::nullopt) == 1);
+}
+
 BOTH_POOLS("an initializer that always throws breaks the pool, with its exception as the cause") {
   Pool pool(2, {.initializer = [] { throw std::out_of_range("no start"); }});
   const auto error = caught<libpool::PoolBroken>([&] { pool.map(square, numbers(10)); });

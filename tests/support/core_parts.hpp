@@ -77,8 +77,8 @@ class TestCodec final : public detail::ChunkCodec {
     out.write(script_.call.data(), script_.call.size());
     if (script_.call_fails) throw SerializationError("call", "Call");
   }
-  Pulled encode(std::size_t limit, codec::ContiguousWriter& out) override {
-    for (std::size_t items = 0; items < limit; ++items, ++next_) {
+  Pulled encode(Limit limit, codec::ContiguousWriter& out) override {
+    for (std::size_t items = 0; items < limit.items; ++items, ++next_) {
       if (next_ == script_.items.size()) {
         if (!script_.input_throws) return {items, Pull::ended};
         return {items, Pull::input_threw, std::make_exception_ptr(std::runtime_error("input"))};
@@ -94,7 +94,7 @@ class TestCodec final : public detail::ChunkCodec {
       out.write(item.data(), item.size());
       out.align(8);
     }
-    return {limit, Pull::more};
+    return {limit.items, Pull::more};
   }
   bool decode(std::size_t index, codec::PayloadReader result) noexcept override {
     const auto bytes = result.take(result.remaining());

@@ -80,6 +80,7 @@ TEST_CASE("what is larger than the arena is refused, whatever its size") {
   Arena arena(capacity, capacity, never);
   CHECK_FALSE(arena.allocate(capacity + 1));
   CHECK_FALSE(arena.allocate(SIZE_MAX));
+  CHECK_FALSE(arena.has_room(SIZE_MAX));
   CHECK_FALSE(arena.allocate(SIZE_MAX / 2 + 2));
   CHECK(arena.used() == 0);
   const auto whole = arena.allocate(capacity);
@@ -126,8 +127,11 @@ TEST_CASE("any order of allocating, shrinking and freeing keeps blocks apart and
       const bool grow = dice < (step / 200 % 2 == 0 ? 6u : 3u);
       if (grow || alive.empty()) {
         const std::size_t bytes = random() % (std::size_t{1} << (random() % 15 + 1));
+        const bool room = arena.has_room(bytes);
         const auto block = arena.allocate(bytes);
         REQUIRE(block.has_value() == oracle.has_room(fitting(bytes), capacity));
+        // One that can still grow is never full.
+        REQUIRE((room == block.has_value() || (room && seed % 2 != 0)));
         if (!block) continue;
         REQUIRE(block->size == fitting(bytes));
         REQUIRE(block->offset % block->size == 0);

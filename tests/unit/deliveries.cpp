@@ -28,7 +28,7 @@ class AligningCodec final : public detail::ChunkCodec {
   codec::FunctionToken runner() const noexcept override { return {}; }
   std::uint32_t item_stride() const noexcept override { return 0; }
   void encode_call(codec::ContiguousWriter&) override {}
-  Pulled encode(std::size_t, codec::ContiguousWriter&) override { return {}; }
+  Pulled encode(Limit, codec::ContiguousWriter&) override { return {}; }
   bool decode(std::size_t, codec::PayloadReader result) noexcept override {
     const auto place = reinterpret_cast<std::uintptr_t>(result.take(result.remaining()).data());
     CHECK(place % 16 == 0);

@@ -153,7 +153,7 @@ struct Run {
     codec.encode_call(payload);
     const std::size_t call_bytes = payload.position();
     payload.align(16);
-    pulled = codec.encode(100, payload);
+    pulled = codec.encode({100, SIZE_MAX}, payload);
     worker.emplace(payload.written(), call_bytes, codec.item_stride(), pulled.items);
     const void* runner = modules().address_of(codec.runner());
     REQUIRE(runner != nullptr);
@@ -244,11 +244,31 @@ TEST_CASE("a chunk takes no more items than asked for, and says when the input h
   auto store = std::make_shared<Outcomes<int>>();
   TypedChunkCodec codec(&square, source, store, modules());
   PayloadBuffer out;
-  CHECK(codec.encode(2, out).what == Pull::more);
+  CHECK(codec.encode({2, SIZE_MAX}, out).what == Pull::more);
   CHECK(out.position() == 2 * sizeof(int));
-  const auto rest = codec.encode(2, out);
+  const auto rest = codec.encode({2, SIZE_MAX}, out);
   CHECK(rest.items == 1);
   CHECK(rest.what == Pull::ended);
+}
+
+TEST_CASE("a chunk ends with the item by which it has enough bytes, and has one at least") {
+  const auto items = [](auto f, const auto& given, std::size_t bytes) {
+    auto source = make_source<decltype(f), true>(given);
+    using Result = source_result_t<decltype(f), decltype(source)>;
+    TypedChunkCodec codec(f, source, std::make_shared<Outcomes<Result>>(), modules());
+    PayloadBuffer out;
+    return codec.encode({100, bytes}, out).items;
+  };
+  const std::vector<int> numbers(10);
+  CHECK(items(&square, numbers, 4 * sizeof(int)) == 4);
+  CHECK(items(&square, numbers, 0) == 1);
+  CHECK(items(&square, std::list<int>(10), 4 * sizeof(int)) == 4);
+  const std::vector<std::string> texts(10, std::string(100, 'x'));  // 120 bytes each, encoded
+  const auto size = [](const std::string& text) { return text.size(); };
+  CHECK(items(size, texts, 240) == 2);
+  CHECK(items(size, texts, 241) == 3);
+  CHECK(items(size, texts, 1) == 1);
+  CHECK(items(size, texts, SIZE_MAX) == 10);
 }
 
 TEST_CASE("move-only arguments and results travel") {
@@ -312,12 +332,12 @@ TEST_CASE("an item that cannot be encoded leaves no bytes, and the next can be")
   auto store = std::make_shared<Outcomes<int>>();
   TypedChunkCodec codec(f, source, store, modules());
   PayloadBuffer out;
-  const auto first = codec.encode(10, out);
+  const auto first = codec.encode({10, SIZE_MAX}, out);
   CHECK(first.items == 1);
   CHECK(first.what == Pull::item_failed);
   CHECK_THROWS_AS(std::rethrow_exception(first.error), SerializationError);
   const std::size_t one_item = out.position();
-  const auto second = codec.encode(10, out);
+  const auto second = codec.encode({10, SIZE_MAX}, out);
   CHECK(second.items == 1);
   CHECK(second.what == Pull::ended);
   CHECK(out.position() == 2 * one_item);
