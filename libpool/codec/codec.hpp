@@ -78,8 +78,8 @@ template <class T>
 /// then anywhere. No byte is read twice, and no more memory is reserved than the payload could
 /// fill.
 template <class T>
-[[nodiscard]] T decode(PayloadReader& in) {
-  // Short enough for the compiler to put it into the loop over the items.
+[[nodiscard, gnu::always_inline]] inline T decode(PayloadReader& in) {
+  // Short, and in the loop over the items even where the compiler has inlined enough already.
   if constexpr (Bits<T> && std::is_trivially_default_constructible_v<T> && !is_made_of_bool<T>) {
     if (in.remaining() >= sizeof(T)) [[likely]] {
       T value;
