@@ -1,7 +1,6 @@
 /// The driver's role: rounds, sleep, and handing the role on. Runs in the parent; see the header.
 #include <libpool/engine/engine.hpp>
 
-#include <signal.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -25,15 +24,20 @@ namespace {
 constexpr int rounds_before_sleep = 80;
 constexpr int rounds_before_yield = 20;
 
+/// So many before it naps, if the workers have enough to do, and for how long at most: where
+/// somebody waits for each result, and else. Where chunks take longer than `short_chunk`, a driver
+/// sleeps between them anyway.
+constexpr int rounds_before_nap = 2;
+constexpr std::chrono::nanoseconds short_chunk = std::chrono::microseconds{48};
+constexpr std::chrono::nanoseconds eager_nap = std::chrono::microseconds{100};
+constexpr std::chrono::nanoseconds longest_nap = std::chrono::milliseconds{1};
+
 /// A driver that does not sleep takes a thorough round once in so many: it asks the fork server for
 /// news, which is a system call, and looks into open runs.
 constexpr int rounds_between_thorough = 64;
 
 /// Settled chunks that may lie about until a thread that makes new ones destroys them.
 constexpr std::size_t most_spent = 1024;
-
-/// How long the background thread stays out of the way.
-constexpr timespec nap{.tv_sec = 0, .tv_nsec = 100'000};
 
 /// The engine whose outcomes this thread delivers now, if any.
 thread_local const Engine* delivering = nullptr;
@@ -141,6 +145,18 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
   }
 }
 
+/// How long the driver may nap: the workers have so much to do that they need it no sooner, and it
+/// may take the CPU of one of them. Zero: not worth it.
+std::chrono::nanoseconds Engine::time_to_nap() noexcept {
+  const std::size_t chunks = dispatcher_.patient_chunks();
+  if (chunks <= pool_.workers) return {};
+  const std::uint64_t ended = dispatcher_.last_ticket() - dispatcher_.published_chunks();
+  pace_.update(supervisor_.busy(), ended);
+  const auto half = pace_.time_for(chunks, pool_.workers) / 2;
+  if (half < eager_nap || pace_.time_for(1, 1) > short_chunk) return {};
+  return std::min(half, dispatcher_.has_eager() ? eager_nap : longest_nap);
+}
+
 /// Drives until `ready()`, until the deadline, or until there is something to be done without the
 /// role; then gives it up. True if it was `ready()`, which is then not asked again: it may have
 /// taken something. Throws what that throws.
@@ -164,6 +180,12 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
         sleep(lock, deadline);
         return true;
       });
+      idle_rounds = 0;
+    } else if (const auto nap =
+                   idle_rounds > rounds_before_nap ? time_to_nap() : std::chrono::nanoseconds{};
+               nap.count() != 0) {
+      const Clock::time_point end = Clock::now() + nap;
+      wait_for_news(lock, deadline ? std::min(*deadline, end) : end, false);
       idle_rounds = 0;
     } else if (idle_rounds > rounds_before_yield) {
       lock.unlock();
@@ -275,12 +297,18 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
   }
   // Whoever was to take it may be stopped, or wait for a CPU.
   if (dispatcher_.anything_ready()) supervisor_.wake_idle(1);
+  wait_for_news(lock, deadline, true);
+  waiting.clear();
+}
+
+/// Polls until there is news or it is time; `of_workers`: they ring.
+void Engine::wait_for_news(Lock& lock, Deadline deadline, bool of_workers) {
   Deadline until = deadline;
   if (const auto timer = supervisor_.next_timer(); timer && (!until || *timer < *until)) {
     until = timer;
   }
-  pollfd fds[] = {{segments_.doorbell(), POLLIN, 0},
-                  {kicks_.get(), POLLIN, 0},
+  pollfd fds[] = {{kicks_.get(), POLLIN, 0},
+                  {segments_.doorbell(), static_cast<short>(of_workers ? POLLIN : 0), 0},
                   {supervisor_.server().channel(), POLLIN, 0},
                   {supervisor_.server().process_fd(), POLLIN, 0}};
   const nfds_t count = supervisor_.broken() != nullptr ? 2 : 4;  // a dead server's fire for ever
@@ -291,8 +319,8 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
     const timespec pause = time_left(until ? std::min(*until, audit) : audit);
     lock.unlock();
     over = system_calls.ppoll(fds, count, &pause, nullptr) != 0;
-    if ((fds[0].revents & POLLIN) != 0) empty(segments_.doorbell());
-    if ((fds[1].revents & POLLIN) != 0) empty(kicks_.get());
+    if ((fds[0].revents & POLLIN) != 0) empty(kicks_.get());
+    if ((fds[1].revents & POLLIN) != 0) empty(segments_.doorbell());
     over = over || (until && Clock::now() >= *until);
     lock.lock();
     // The audit looks at nothing that brings a ring, so that it hides no ring that was lost.
@@ -300,7 +328,6 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
   woken_ = true;
   asleep_ = false;
   kicked_ = false;
-  waiting.clear();
 }
 
 void Engine::kick(const Lock&) noexcept {
@@ -322,70 +349,6 @@ void Engine::notify() noexcept {
   ++generation_;
   wake_followers(lock);
   kick(lock);
-}
-
-/// The thread that drives while nobody blocks, for jobs that were submitted without waiting. While
-/// others often take outcomes in, it only looks now and then whether that is over: threads that
-/// compete for the lock, the heap and the CPUs cost more than they do.
-void Engine::run_background() {
-  Lock lock(mutex_);
-  std::uint64_t seen = visits_;
-  const auto flooded = [&] { return visits_ - seen > flood; };
-  while (!background_stops_) {
-    if (flooded()) {
-      seen = visits_;
-      napping_ = true;
-      lock.unlock();
-      system_calls.nanosleep(&nap, nullptr);
-      lock.lock();
-      napping_ = false;
-    } else if (dispatcher_.spent_chunks() != 0 && !driving_) {
-      destroy_spent(lock);  // what the submitters have left
-    } else if (unattended_ == 0) {
-      unattended_appeared_.wait(lock);
-      seen = visits_;
-    } else if (driving_) {
-      ++followers_;
-      changed_.wait(lock);
-      --followers_;
-    } else {
-      seen = visits_;
-      drive(
-          lock, nullptr,
-          [&] {
-            const Lock look(mutex_);
-            return background_stops_ || unattended_ == 0 || flooded();
-          },
-          std::nullopt);
-    }
-  }
-}
-
-void Engine::start_background() {
-  if (background_.joinable()) return;
-  // Signals are for the host's own threads to handle.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  system_calls.pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    background_ = std::thread([this] { run_background(); });
-  } catch (...) {
-    system_calls.pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw;
-  }
-  system_calls.pthread_sigmask(SIG_SETMASK, &before, nullptr);
-}
-
-void Engine::stop_background() {
-  {
-    const Lock lock(mutex_);
-    background_stops_ = true;
-    unattended_appeared_.notify_one();
-    wake_followers(lock);
-    kick(lock);
-  }
-  if (background_.joinable()) background_.join();
 }
 
 }  // namespace libpool::engine

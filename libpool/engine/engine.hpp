@@ -17,6 +17,7 @@
 #include <libpool/collect/deliveries.hpp>
 #include <libpool/detail/helper_threads.hpp>
 #include <libpool/detail/process_core.hpp>
+#include <libpool/engine/pace.hpp>
 #include <libpool/engine/segments.hpp>
 #include <libpool/submit/dispatcher.hpp>
 #include <libpool/submit/feeder.hpp>
@@ -90,6 +91,10 @@ class Engine final : public detail::ProcessCore {
   void sleep(Lock& lock, Deadline deadline);
   void kick(const Lock& lock) noexcept;
   void wake_followers(const Lock& lock) noexcept;
+  [[nodiscard]] std::chrono::nanoseconds time_to_nap() noexcept;
+  void wait_for_news(Lock& lock, Deadline deadline, bool of_workers);
+
+  // The background thread (background.cpp).
   void run_background();
   void start_background();
   void stop_background();
@@ -143,6 +148,7 @@ class Engine final : public detail::ProcessCore {
   Stage stage_ = Stage::open;
   std::exception_ptr broken_;
   collect::Tally tally_;
+  Pace pace_;
   std::uint64_t submitted_ = 0;
   std::uint64_t cancelled_ = 0;
   std::uint64_t visits_ = 0;       ///< of threads that take outcomes in by the way

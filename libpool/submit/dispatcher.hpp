@@ -86,10 +86,17 @@ class Dispatcher {
   void visit_own_memory(const std::function<void(Chunk&, std::uint32_t)>& visit);
 
   [[nodiscard]] bool anything_ready() const noexcept;
+  /// Whether somebody waits for the results of a published chunk one by one.
+  [[nodiscard]] bool has_eager() const noexcept { return eager_ != 0; }
   /// Whether a published chunk has deadlines.
   [[nodiscard]] bool has_timed() const noexcept { return timed_ != 0; }
   [[nodiscard]] bool has_queue() const noexcept { return !queue_.empty(); }
   [[nodiscard]] std::size_t published_chunks() const noexcept { return published_; }
+  /// The same, if none of them needs the parent soon: their results are small, and so fill no ring,
+  /// and their payloads are there. Else zero.
+  [[nodiscard]] std::size_t patient_chunks() const noexcept {
+    return impatient_ == 0 ? published_ : 0;
+  }
   [[nodiscard]] std::size_t queued_chunks() const noexcept { return queue_.size(); }
   [[nodiscard]] std::size_t slots() const noexcept { return slots_.size(); }
   [[nodiscard]] std::uint64_t last_ticket() const noexcept { return last_ticket_; }
@@ -104,6 +111,7 @@ class Dispatcher {
  private:
   void publish(Chunk::Owner chunk, std::uint64_t now) noexcept;
   void forget(Chunk& chunk) noexcept;
+  [[nodiscard]] static bool impatient(const Chunk& chunk) noexcept;
 
   ring::TaskPublisher publisher_;
   PayloadMemory& memory_;
@@ -114,6 +122,8 @@ class Dispatcher {
   std::size_t published_ = 0;
   std::size_t own_memory_ = 0;  ///< published chunks with memory of their own
   std::size_t timed_ = 0;       ///< published chunks with deadlines
+  std::size_t eager_ = 0;       ///< published chunks of those whose results are wanted one by one
+  std::size_t impatient_ = 0;   ///< published chunks that may need the parent before they end
   std::uint64_t last_ticket_ = 0;
   bool held_ = false;
 };

@@ -260,4 +260,12 @@ std::vector<WorkerStats> Supervisor::workers() const {
   return stats;
 }
 
+std::uint64_t Supervisor::busy() const noexcept {
+  std::uint64_t sum = 0;
+  for (const WorkerRecord& record : workers_) {
+    if (record.state == State::alive) sum += record.reader.busy();
+  }
+  return sum;
+}
+
 }  // namespace libpool::supervise

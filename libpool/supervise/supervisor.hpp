@@ -104,6 +104,9 @@ class Supervisor {
   [[nodiscard]] const WorkerTally& tally() const noexcept { return tally_; }
   [[nodiscard]] std::vector<WorkerStats> workers() const;
 
+  /// Nanoseconds that the present workers have spent on chunks, by their own word.
+  [[nodiscard]] std::uint64_t busy() const noexcept;
+
  private:
   using State = WorkerRecord::State;
 

@@ -214,6 +214,29 @@ TEST_CASE("a payload waits in the queue for room in the arena, and what is behin
   CHECK(core.plain.memory.in_flight() == 0);
 }
 
+TEST_CASE("chunks are patient while all of them have small results and payloads that are there") {
+  TestCore core;
+  const TestJob small({.run_result_size = 8}, {.eager = true});
+  const TestJob other;
+  core.enqueue(small, 1, 0);
+  core.enqueue(small, 1, 1);
+  CHECK(core.dispatcher.patient_chunks() == 0);  // not published yet
+  core.dispatcher.refill(0);
+  CHECK(core.dispatcher.patient_chunks() == 2);
+  CHECK(core.dispatcher.has_eager());
+  core.enqueue(other, 1, 0);
+  core.dispatcher.refill(0);
+  CHECK(core.dispatcher.patient_chunks() == 0);
+  core.dispatcher.drop(*other.job);
+  CHECK(core.dispatcher.patient_chunks() == 2);
+  core.enqueue(small, 1, 2, 100'000);
+  core.dispatcher.refill(0);
+  CHECK(core.dispatcher.patient_chunks() == 0);
+  core.dispatcher.drop(*small.job);
+  CHECK_FALSE(core.dispatcher.has_eager());
+  CHECK(core.dispatcher.published_chunks() == 0);
+}
+
 TEST_CASE("a payload of its own memory is visited once it is claimed") {
   TestCore core;
   const TestJob test;

@@ -1,0 +1,82 @@
+/// The engine's own thread, which drives while nobody blocks. Runs in the parent; see the header.
+#include <signal.h>
+
+#include <libpool/detail/system.hpp>
+#include <libpool/engine/engine.hpp>
+
+namespace libpool::engine {
+
+using detail::system_calls;
+
+namespace {
+
+/// How long the thread stays out of the way.
+constexpr timespec nap{.tv_sec = 0, .tv_nsec = 100'000};
+
+}  // namespace
+
+/// The thread that drives while nobody blocks, for jobs that were submitted without waiting. While
+/// others often take outcomes in, it only looks now and then whether that is over: threads that
+/// compete for the lock, the heap and the CPUs cost more than they do.
+void Engine::run_background() {
+  Lock lock(mutex_);
+  std::uint64_t seen = visits_;
+  const auto flooded = [&] { return visits_ - seen > flood; };
+  while (!background_stops_) {
+    if (flooded()) {
+      seen = visits_;
+      napping_ = true;
+      lock.unlock();
+      system_calls.nanosleep(&nap, nullptr);
+      lock.lock();
+      napping_ = false;
+    } else if (dispatcher_.spent_chunks() != 0 && !driving_) {
+      destroy_spent(lock);  // what the submitters have left
+    } else if (unattended_ == 0) {
+      unattended_appeared_.wait(lock);
+      seen = visits_;
+    } else if (driving_) {
+      ++followers_;
+      changed_.wait(lock);
+      --followers_;
+    } else {
+      seen = visits_;
+      drive(
+          lock, nullptr,
+          [&] {
+            const Lock look(mutex_);
+            return background_stops_ || unattended_ == 0 || flooded();
+          },
+          std::nullopt);
+    }
+  }
+}
+
+void Engine::start_background() {
+  if (background_.joinable()) return;
+  // Signals are for the host's own threads to handle.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  system_calls.pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    background_ = std::thread([this] { run_background(); });
+  } catch (...) {
+    system_calls.pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw;
+  }
+  system_calls.pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Engine::stop_background() {
+  {
+    const Lock lock(mutex_);
+    background_stops_ = true;
+    unattended_appeared_.notify_one();
+    wake_followers(lock);
+    kick(lock);
+  }
+  if (background_.joinable()) background_.join();
+}
+
+}  // namespace libpool::engine
