@@ -89,9 +89,9 @@ seed_bug(progress_after_call FILE worker/task_runner.cpp CHANGES
   "enter(Phase::decode)" "enter(Phase::claimed)"
   "enter(Phase::run)" "enter(Phase::claimed)")
 seed_bug(tail_before_record FILE libpool/ring/result_ring.cpp CHANGES
-  "std::memcpy(begin_ - sizeof header_, &header_, sizeof header_)"
-  "lane_->tail.store(tail_ + sizeof header_ + padded(header_.bytes), std::memory_order_release),
-    std::memcpy(begin_ - sizeof header_, &header_, sizeof header_)")
+  "write_open_header(last)"
+  "lane_->tail.store(tail_ + sizeof(RecordHeader) + padded(bytes), std::memory_order_release),
+    write_open_header(last)")
 seed_bug(progress_before_tail FILE worker/task_runner.cpp CHANGES
   "place_.writer.publish()" "enter(Phase::published), place_.writer.publish()")
 seed_bug(sweep_before_drain FILE libpool/supervise/bury.cpp CHANGES

@@ -201,13 +201,16 @@ void Engine::abandon_all(PoolEnd end, const std::exception_ptr& reason, Lock& lo
 
 /// Workers cannot be started any more: every pending item gets its outcome now.
 void Engine::break_pool(Lock& lock) noexcept {
+  lock.unlock();
+  std::exception_ptr broken = no_memory_;
   try {
-    broken_ = std::make_exception_ptr(PoolBroken(
-        "the pool is broken and starts no workers any more: " + text_of(supervisor_.broken()),
-        supervisor_.broken()));
+    const std::exception_ptr cause = supervisor_.cause();
+    broken = std::make_exception_ptr(
+        PoolBroken("the pool is broken and starts no workers any more: " + text_of(cause), cause));
   } catch (const std::bad_alloc&) {
-    broken_ = no_memory_;
   }
+  lock.lock();
+  broken_ = std::move(broken);
   abandon_all(PoolEnd::broken, broken_, lock);
 }
 

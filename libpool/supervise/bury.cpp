@@ -10,7 +10,6 @@
 #include <cstring>
 #include <string>
 
-#include <libpool/codec/exception_codec.hpp>
 #include <libpool/errors.hpp>
 #include <libpool/supervise/supervisor.hpp>
 
@@ -68,12 +67,9 @@ void Supervisor::lay_to_rest(std::uint32_t worker, Clock::time_point now) {
   WorkerRecord& record = workers_[worker];
   const ring::Progress progress = record.reader.lane().progress.read();
   const bool never_claimed = progress.ticket == 0 && record.settled == 0;
-  if (!record.failed_start.empty()) {
-    record.start_error =
-        codec::decode_exception(codec::PayloadReader(record.failed_start), record.pid, 0);
-  }
-  // One that was killed in a reset may have been about to start well.
-  if (never_claimed && record.start_error == nullptr && !resetting_) {
+  // One that was killed in a reset may have been about to start well, unless it has said otherwise.
+  const bool may_have_started = resetting_ && record.failed_start.empty();
+  if (never_claimed && record.start_error == nullptr && !may_have_started) {
     record.start_error = crash(record, nullptr, 0);
   }
   // A worker whose descriptors were lost may have served all the same.
@@ -167,6 +163,8 @@ void Supervisor::replace(std::uint32_t worker, bool failed_start, Clock::time_po
   std::optional<Clock::time_point> when = now;
   if (failed_start) when = policy_.failed(now);
   if (!when) {
+    cause_ = std::move(record.failed_start);
+    cause_pid_ = record.pid;
     broken_ = record.start_error;
     return;
   }

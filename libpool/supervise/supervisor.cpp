@@ -9,6 +9,7 @@
 #include <new>
 #include <system_error>
 
+#include <libpool/codec/exception_codec.hpp>
 #include <libpool/detail/descriptor_message.hpp>
 #include <libpool/detail/system.hpp>
 #include <libpool/ring/pool_description.hpp>
@@ -258,6 +259,11 @@ std::vector<WorkerStats> Supervisor::workers() const {
                      std::chrono::nanoseconds{static_cast<std::int64_t>(record.reader.busy())}});
   }
   return stats;
+}
+
+std::exception_ptr Supervisor::cause() const {
+  if (cause_.empty()) return broken_;
+  return codec::decode_exception(codec::PayloadReader(cause_), cause_pid_, 0);
 }
 
 std::uint64_t Supervisor::busy() const noexcept {

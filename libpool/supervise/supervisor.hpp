@@ -85,8 +85,12 @@ class Supervisor {
   /// When `pump` has something to do though nothing else happens.
   [[nodiscard]] std::optional<Clock::time_point> next_timer() const noexcept { return timer_; }
 
-  /// Why no worker will be started any more, if so.
+  /// Not null: no worker will be started any more.
   [[nodiscard]] std::exception_ptr broken() const noexcept { return broken_; }
+
+  /// Why, when it is so. Call without locks: decoding what an initializer threw runs the user's
+  /// code.
+  [[nodiscard]] std::exception_ptr cause() const;
 
   /// No worker will be started any more, for this reason.
   void give_up(std::exception_ptr why) noexcept {
@@ -171,6 +175,9 @@ class Supervisor {
   std::size_t unexplained_deaths_;
   WorkerTally tally_;
   std::exception_ptr broken_;
+  // Written once, before `broken_`: what the last initializer threw, encoded, if it was that.
+  std::vector<std::byte> cause_;
+  pid_t cause_pid_ = 0;
   bool buried_ = false;
   bool ending_ = false;            ///< no replacements any more
   bool resetting_ = false;         ///< the claim words count for nothing until all workers are dead

@@ -31,6 +31,18 @@ std::exception_ptr cause_of(Call call) {
   return nullptr;
 }
 
+/// Asks the pool something whenever it is decoded.
+struct Curious : std::exception {
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    archive & submitted;
+    if constexpr (Archive::is_loading::value) submitted = pool->stats().submitted;
+  }
+  std::uint64_t submitted = 0;
+  static ProcessPool* pool;
+};
+ProcessPool* Curious::pool = nullptr;
+
 constexpr std::size_t mega = std::size_t{1} << 20;
 
 // A sanitizer's shadow memory does not fit under a limit on address space.
@@ -66,6 +78,25 @@ TEST_CASE("an initializer that always dies breaks the pool, with a WorkerCrashed
       CHECK(error.signal() == deaths[death].signal);
       CHECK(error.exit_status() == deaths[death].exit_status);
     }
+  }
+}
+
+TEST_CASE("the exception that breaks a pool may use the pool while it is decoded") {
+  libpool::register_exception<Curious>();
+  ProcessPool pool(1, {.initializer = [] {
+                     oracle::pass_gate();
+                     throw Curious();
+                   }});
+  oracle::Fresh fresh;
+  Curious::pool = &pool;
+  const auto one = pool.apply_async(plain, 1);
+  oracle::Fresh::open_gate();
+  const auto cause = cause_of([&] { (void)one.get(); });
+  REQUIRE(cause != nullptr);
+  try {
+    std::rethrow_exception(cause);
+  } catch (const Curious& error) {
+    CHECK(error.submitted == 1);
   }
 }
 

@@ -349,7 +349,7 @@ TEST_CASE("what an initializer threw is the cause, also when it is longer than a
   }
   pool.exit(0, 71);
   REQUIRE(pool.supervisor.broken() != nullptr);
-  CHECK(testing::text_of(pool.supervisor.broken()).find("before its first task") ==
+  CHECK(testing::text_of(pool.supervisor.cause()).find("before its first task") ==
         std::string::npos);
 }
 
