@@ -58,6 +58,12 @@ timespec time_left(Clock::time_point until) noexcept {
   return {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
 }
 
+/// Bytes of a chunk's results such that all that a worker may find published fit into its ring.
+std::size_t results_while_napping(const ring::PoolDescription& pool) noexcept {
+  const std::size_t share = std::size_t{pool.result_ring} * pool.workers / pool.task_slots;
+  return share - std::min(share, 2 * ring::record_alignment);
+}
+
 std::uint64_t nanoseconds(Clock::time_point time) noexcept {
   return static_cast<std::uint64_t>(time.time_since_epoch().count());
 }
@@ -77,7 +83,7 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
       result_memory_(std::make_shared<collect::ResultMemory>(options.result_memory)),
       kicks_(detail::create_descriptor(
           "eventfd", [] { return system_calls.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); })),
-      dispatcher_(segments_.publisher(), memory_),
+      dispatcher_(segments_.publisher(), memory_, results_while_napping(pool)),
       collector_(dispatcher_, options.max_result_size),
       supervisor_(supervise::ForkServer::start(pool, segments_.descriptors(), options.initializer),
                   segments_.readers(), segments_.stops(), dispatcher_, collector_,
@@ -135,6 +141,7 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
       if (drive(lock, job, ready, deadline)) return true;
       continue;
     }
+    if (job != nullptr && job->hungry) starve(job);  // the room that there was has been taken
     ++followers_;
     if (deadline) {
       changed_.wait_until(lock, *deadline);
@@ -148,12 +155,15 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
 /// How long the driver may nap: the workers have so much to do that they need it no sooner, and it
 /// may take the CPU of one of them. Zero: not worth it.
 std::chrono::nanoseconds Engine::time_to_nap() noexcept {
+  if (std::exchange(kicked_, false)) return {};  // to look again first
   const std::size_t chunks = dispatcher_.patient_chunks();
   if (chunks <= pool_.workers) return {};
   const std::uint64_t ended = dispatcher_.last_ticket() - dispatcher_.published_chunks();
   pace_.update(supervisor_.busy(), ended);
   const auto half = pace_.time_for(chunks, pool_.workers) / 2;
   if (half < eager_nap || pace_.time_for(1, 1) > short_chunk) return {};
+  // A nap that nothing came of is followed by sleep: chunks take longer than they did.
+  if (std::exchange(napped_at_, ended) == ended) return {};
   return std::min(half, dispatcher_.has_eager() ? eager_nap : longest_nap);
 }
 

@@ -149,6 +149,7 @@ class Engine final : public detail::ProcessCore {
   std::exception_ptr broken_;
   collect::Tally tally_;
   Pace pace_;
+  std::uint64_t napped_at_ = UINT64_MAX;  ///< chunks that had ended when the driver last napped
   std::uint64_t submitted_ = 0;
   std::uint64_t cancelled_ = 0;
   std::uint64_t visits_ = 0;       ///< of threads that take outcomes in by the way

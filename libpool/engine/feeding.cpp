@@ -29,12 +29,15 @@ constexpr std::size_t chunks_a_step = 16;
 }  // namespace
 
 /// Whether the pool has room for another chunk of the job; whether the batch wants one is for
-/// `next_chunk`.
+/// `next_chunk`. To be asked once where it matters: other threads take and give back memory
+/// meanwhile.
 bool Engine::may_feed(const Job& job) noexcept {
   if (job.input_ended || job.abandoned || job.feeding || job.sated) return false;
   if (job.batch->terms().feeding == Feeding::at_submit) return true;
-  return job.waiting < waiting_chunks && memory_.in_flight() < max_in_flight_ &&
-         (job.expected_bytes < large_payload || memory_.has_room(job.expected_bytes));
+  if (job.waiting >= waiting_chunks || memory_.in_flight() >= max_in_flight_) return false;
+  // With a chunk in the queue, it is served in its turn whatever others need.
+  return job.chunks == 0 || job.expected_bytes < large_payload ||
+         memory_.has_room(job.expected_bytes);
 }
 
 /// Feeds until there is no room or no more input, unless another thread does already.
@@ -45,9 +48,10 @@ void Engine::feed(const std::shared_ptr<Job>& job) noexcept {
     return;
   }
   job->hungry = false;
-  while (may_feed(*job) && feed_step(job, lock)) {
+  bool may = false;
+  while ((may = may_feed(*job)) && feed_step(job, lock)) {
   }
-  if (!job->input_ended && !job->abandoned && !job->sated && !may_feed(*job)) starve(job);
+  if (!may && !job->input_ended && !job->abandoned && !job->sated) starve(job);
   forget_if_over(job);
   ++generation_;
   wake_followers(lock);
@@ -73,6 +77,7 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) noexcept {
     return job->feed_again;
   }
   lock.lock();
+  if (!starved_.empty()) kick(lock);  // a payload that was less than expected leaves room to others
   enqueue(job, fed, lock);
   settle_failed(job, fed, lock);
   job->feeding = false;
@@ -152,12 +157,13 @@ void Engine::starve(const std::shared_ptr<Job>& job) noexcept {
 void Engine::feed_starved(Lock& lock) noexcept {
   for (std::size_t left = starved_.size(); left != 0 && !starved_.empty(); --left) {
     std::shared_ptr<Job> job = starved_.pop_front();
-    if (job->hungry && !may_feed(*job) && !job->input_ended && !job->abandoned) {
+    const bool may = may_feed(*job);
+    if (job->hungry && !may && !job->input_ended && !job->abandoned) {
       starved_.push_back(std::move(job));
       continue;
     }
     job->starved = false;
-    if (!job->hungry || !may_feed(*job)) {
+    if (!job->hungry || !may) {
       lock.unlock();
       job = nullptr;  // may be the last reference
       lock.lock();

@@ -55,7 +55,8 @@ void Dispatcher::publish(Chunk::Owner chunk, std::uint64_t now) noexcept {
   if (chunk->payload->has_own_memory()) ++own_memory_;
   if (timed) ++timed_;
   if (descriptor.eager != 0) ++eager_;
-  if (impatient(*chunk)) ++impatient_;
+  chunk->impatient = impatient(*chunk);
+  if (chunk->impatient) ++impatient_;
   ++published_;
   slots_[slot] = std::move(chunk);
   publisher_.publish(slot, last_ticket_);
@@ -70,14 +71,16 @@ bool Dispatcher::claimed_by(std::uint32_t slot, std::uint32_t worker) const noex
   return publisher_.claim(slot) == Claim{slots_[slot]->ticket, Claim::State::claimed, worker};
 }
 
-bool Dispatcher::impatient(const Chunk& chunk) noexcept {
-  return chunk.payload->has_own_memory() || !chunk.job->codec->run_result_size();
+bool Dispatcher::impatient(const Chunk& chunk) const noexcept {
+  const auto result = chunk.job->codec->run_result_size();
+  return chunk.payload->has_own_memory() || !result ||
+         std::uint64_t{chunk.end - chunk.next} * *result > patient_bytes_;
 }
 
 void Dispatcher::forget(Chunk& chunk) noexcept {
   --published_;
   if (chunk.job->batch->terms().eager) --eager_;
-  if (impatient(chunk)) --impatient_;
+  if (chunk.impatient) --impatient_;
   if (chunk.payload->has_own_memory()) --own_memory_;
   if (chunk.job->batch->terms().timeout.count() != 0) --timed_;
 }

@@ -21,8 +21,12 @@ namespace libpool::submit {
 /// Not thread-safe: guarded by the core's mutex.
 class Dispatcher {
  public:
-  Dispatcher(ring::TaskPublisher publisher, PayloadMemory& memory)
-      : publisher_(std::move(publisher)), memory_(memory), slots_(publisher_.slots()) {}
+  /// `patient_bytes`: a chunk whose results are no more fills no ring.
+  Dispatcher(ring::TaskPublisher publisher, PayloadMemory& memory, std::size_t patient_bytes = 64)
+      : publisher_(std::move(publisher)),
+        memory_(memory),
+        patient_bytes_(patient_bytes),
+        slots_(publisher_.slots()) {}
 
   /// At the end of the queue; chunks of one batch are enqueued in order.
   void enqueue(Chunk::Owner chunk) noexcept;
@@ -111,10 +115,11 @@ class Dispatcher {
  private:
   void publish(Chunk::Owner chunk, std::uint64_t now) noexcept;
   void forget(Chunk& chunk) noexcept;
-  [[nodiscard]] static bool impatient(const Chunk& chunk) noexcept;
+  [[nodiscard]] bool impatient(const Chunk& chunk) const noexcept;
 
   ring::TaskPublisher publisher_;
   PayloadMemory& memory_;
+  const std::size_t patient_bytes_;
   Chunks queue_;
   std::vector<Chunk::Owner> slots_;  ///< by slot: what is published there
   Chunks settled_;                   ///< whose outcomes are on their way

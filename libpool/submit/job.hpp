@@ -86,6 +86,7 @@ struct Chunk {
 
   // While it is published.
   std::uint64_t ticket = 0;
+  bool impatient = false;          ///< may need the parent before it ends
   bool handed_over = false;        ///< its own memory has been sent to the worker that claimed it
   std::uint64_t published_at = 0;  ///< monotonic ns
   std::vector<std::byte> partial;  ///< fragments of item `next` so far

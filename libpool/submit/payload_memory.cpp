@@ -53,7 +53,7 @@ TaskPayload PayloadMemory::allocate(std::size_t bytes) {
 }
 
 bool PayloadMemory::has_room(std::size_t bytes) {
-  if (bytes > largest_block_) return true;
+  if (bytes >= largest_block_) return true;  // a larger one has memory of its own
   const std::lock_guard lock(mutex_);
   return arena_.has_room(bytes);
 }

@@ -257,6 +257,25 @@ TEST_CASE("large arguments wait for shared memory, whatever brought them, and al
   for (std::size_t i = 0; i < calls.size(); ++i) CHECK(calls[i].get() == sizes[i]);
 }
 
+TEST_CASE("arguments with memory of their own wait for no shared memory") {
+  oracle::Fresh fresh;
+  ProcessPool pool(6, {.task_memory = std::size_t{1} << 20});
+  const auto hold = [](const std::string& text) {
+    oracle::pass_gate();
+    return text.size();
+  };
+  const auto size = [](const std::string& text) { return text.size(); };
+  std::vector<libpool::AsyncResult<std::size_t>> held;
+  for (int i = 0; i < 4; ++i) {  // each holds a quarter of it
+    held.push_back(pool.apply_async(hold, std::string(std::size_t{150} << 10, 'x')));
+  }
+  const std::vector<std::string> texts(8, std::string(std::size_t{400} << 10, 'x'));
+  CHECK(pool.map(size, texts, {.chunksize = 1}) ==
+        std::vector<std::size_t>(8, std::size_t{400} << 10));
+  oracle::Fresh::open_gate();
+  for (const auto& each : held) CHECK(each.get() == std::size_t{150} << 10);
+}
+
 TEST_CASE("an automatic chunk of large arguments has few items, one that was asked for has all") {
   ProcessPool pool(1);
   const std::vector<std::string> texts(64, std::string(std::size_t{2} << 20, 'x'));

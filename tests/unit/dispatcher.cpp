@@ -229,7 +229,14 @@ TEST_CASE("chunks are patient while all of them have small results and payloads 
   CHECK(core.dispatcher.patient_chunks() == 0);
   core.dispatcher.drop(*other.job);
   CHECK(core.dispatcher.patient_chunks() == 2);
-  core.enqueue(small, 1, 2, 100'000);
+  core.enqueue(small, 1, 2, 100'000);  // memory of its own
+  core.dispatcher.refill(0);
+  CHECK(core.dispatcher.patient_chunks() == 0);
+  core.dispatcher.drop(*small.job);
+  core.enqueue(small, 8, 3);
+  core.dispatcher.refill(0);
+  CHECK(core.dispatcher.patient_chunks() == 1);
+  core.enqueue(small, 9, 11);  // more than fits
   core.dispatcher.refill(0);
   CHECK(core.dispatcher.patient_chunks() == 0);
   core.dispatcher.drop(*small.job);
