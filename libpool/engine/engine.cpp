@@ -141,7 +141,8 @@ bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline dea
       if (drive(lock, job, ready, deadline)) return true;
       continue;
     }
-    if (job != nullptr && job->hungry) starve(job);  // the room that there was has been taken
+    // The room that there was has been taken by others.
+    if (job != nullptr && job->hungry && !job->abandoned) starve(job);
     ++followers_;
     if (deadline) {
       changed_.wait_until(lock, *deadline);

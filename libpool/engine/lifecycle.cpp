@@ -269,6 +269,7 @@ void Engine::release_all() noexcept {
   // A thread that terminates the pool may not yet have come to all of them.
   if (!jobs_.empty()) abandon_all(PoolEnd::terminated, pool_terminated_, lock);
   const auto chunks = dispatcher_.take_all();
+  const auto undelivered = deliveries_.account(tally_);  // a driver may have run out of memory
   const auto starved = std::move(starved_);
   const auto jobs = std::exchange(jobs_, {});
   result_memory_->close();
