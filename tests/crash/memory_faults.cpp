@@ -223,7 +223,7 @@ void replaced_life(Life& life) {
   std::optional<libpool::ThreadPool> pool;
   if (!life.step([&] { pool.emplace(2, libpool::PoolOptions{.max_tasks_per_child = 2}); })) return;
   life.step([&] {
-    pool->map([](int) { std::this_thread::sleep_for(3ms); }, numbers(3),
+    pool->map([](int) { std::this_thread::sleep_for(20ms); }, numbers(3),
               {.chunksize = 3, .timeout = 1ms});
     life.expect(false);
   });
