@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include <libpool/detail/system.hpp>
+#include <tests/support/trap.hpp>
 
 #include "matrix.hpp"
 #include "subreaper.hpp"
@@ -39,14 +40,7 @@ void step(int, siginfo_t*, void* context) {
 }
 
 void begin_steps() {
-  struct sigaction action{};
-  action.sa_sigaction = step;
-  action.sa_flags = SA_SIGINFO;
-  ::sigaction(SIGTRAP, &action, nullptr);
-  sigset_t trap;
-  sigemptyset(&trap);
-  sigaddset(&trap, SIGTRAP);
-  ::sigprocmask(SIG_UNBLOCK, &trap, nullptr);
+  libpool::testing::handle_traps(step);
   stepped = ::getpid();
   __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | trap_flag);
 }

@@ -17,6 +17,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include <tests/support/trap.hpp>
+
 namespace stepper {
 
 /// Where the code that a path consists of calls `pass`.
@@ -147,14 +149,7 @@ inline void set_breakpoint(std::uint64_t target) {
 
 /// Both modes go through the same instructions from here on: what the one records, the other meets.
 inline void begin_path(const Order& order) {
-  struct sigaction action{};
-  action.sa_sigaction = &on_trap;
-  action.sa_flags = SA_SIGINFO;
-  ::sigaction(SIGTRAP, &action, nullptr);
-  sigset_t trap;
-  sigemptyset(&trap);
-  sigaddset(&trap, SIGTRAP);
-  ::sigprocmask(SIG_UNBLOCK, &trap, nullptr);
+  libpool::testing::handle_traps(&on_trap);
   stepping = true;
   if (order.mode == Mode::strike) set_breakpoint(order.target);
   const std::uint64_t flag = order.mode == Mode::record ? trap_flag : 0;
