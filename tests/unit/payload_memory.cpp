@@ -207,3 +207,12 @@ TEST_CASE("without memory for a large payload the writer throws, and nothing is 
   check_bytes(writer.finish(), bytes);
   CHECK(plain.memory.in_flight() == 0);
 }
+
+TEST_CASE("there is room while the arena has a block, and always for what it would not hold") {
+  TestMemory plain;
+  CHECK(plain.memory.has_room(largest_block / 2));
+  const auto payloads = fill(plain.memory);
+  CHECK_FALSE(plain.memory.has_room(largest_block / 2));
+  CHECK(plain.memory.has_room(largest_block));
+  CHECK(plain.memory.has_room(SIZE_MAX));
+}
