@@ -42,7 +42,8 @@ struct PoolOptions {
 
   /// Bytes of the shared memory in which task payloads lie; it grows to this bound on demand and
   /// keeps its pages for reuse. A payload larger than a quarter of it gets memory of its own while
-  /// it is needed. 128 MiB hold a few hundred typical chunks, and several of 16 MiB.
+  /// it is needed, and so does one without room while a worker has nothing to do. 128 MiB hold a
+  /// few hundred typical chunks, and several of 16 MiB.
   std::size_t task_memory = std::size_t{128} << 20;
 
   /// Bytes of each worker's result ring; rounded up to a power of two, at least 4 KiB and at most

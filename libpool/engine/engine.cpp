@@ -36,6 +36,9 @@ constexpr std::chrono::nanoseconds longest_nap = std::chrono::milliseconds{1};
 /// news, which is a system call, and looks into open runs.
 constexpr int rounds_between_thorough = 64;
 
+/// How long the driver sleeps while no memory is left for chunks that a worker could run.
+constexpr std::chrono::milliseconds stuck_pause{10};
+
 /// Settled chunks that may lie about until a thread that makes new ones destroys them.
 constexpr std::size_t most_spent = 1024;
 
@@ -83,7 +86,7 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
       result_memory_(std::make_shared<collect::ResultMemory>(options.result_memory)),
       kicks_(detail::create_descriptor(
           "eventfd", [] { return system_calls.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); })),
-      dispatcher_(segments_.publisher(), memory_, results_while_napping(pool)),
+      dispatcher_(segments_.publisher(), memory_, pool.workers, results_while_napping(pool)),
       collector_(dispatcher_, options.max_result_size),
       supervisor_(supervise::ForkServer::start(pool, segments_.descriptors(), options.initializer),
                   segments_.readers(), segments_.stops(), dispatcher_, collector_,
@@ -315,9 +318,11 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
 /// Polls until there is news or it is time; `of_workers`: they ring.
 void Engine::wait_for_news(Lock& lock, Deadline deadline, bool of_workers) {
   Deadline until = deadline;
-  if (const auto timer = supervisor_.next_timer(); timer && (!until || *timer < *until)) {
-    until = timer;
-  }
+  const auto no_later_than = [&](Clock::time_point when) {
+    if (!until || when < *until) until = when;
+  };
+  if (const auto timer = supervisor_.next_timer()) no_later_than(*timer);
+  if (dispatcher_.stuck()) no_later_than(Clock::now() + stuck_pause);
   pollfd fds[] = {{kicks_.get(), POLLIN, 0},
                   {segments_.doorbell(), static_cast<short>(of_workers ? POLLIN : 0), 0},
                   {supervisor_.server().channel(), POLLIN, 0},

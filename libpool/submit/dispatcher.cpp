@@ -22,11 +22,18 @@ void Dispatcher::requeue(Chunk::Owner chunk) noexcept {
 std::size_t Dispatcher::refill(std::uint64_t now) noexcept {
   std::size_t count = 0;
   while (!held_ && !queue_.empty() && publisher_.free_slots() != 0 &&
-         memory_.bring_in(*queue_.front()->payload)) {
+         place(*queue_.front()->payload)) {
     publish(queue_.pop_front(), now);
     ++count;
   }
   return count;
+}
+
+/// Brings the payload where workers can read it. While a worker has nothing to do, it does not wait
+/// for room, which may be held for ever: by a chunk behind it in the queue, or by a job whose input
+/// waits.
+bool Dispatcher::place(TaskPayload& payload) noexcept {
+  return memory_.bring_in(payload) || (published_ < workers_ && memory_.move_out(payload));
 }
 
 void Dispatcher::publish(Chunk::Owner chunk, std::uint64_t now) noexcept {

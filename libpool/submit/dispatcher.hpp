@@ -22,9 +22,11 @@ namespace libpool::submit {
 class Dispatcher {
  public:
   /// `patient_bytes`: a chunk whose results are no more fills no ring.
-  Dispatcher(ring::TaskPublisher publisher, PayloadMemory& memory, std::size_t patient_bytes = 64)
+  Dispatcher(ring::TaskPublisher publisher, PayloadMemory& memory, std::size_t workers = 1,
+             std::size_t patient_bytes = 64)
       : publisher_(std::move(publisher)),
         memory_(memory),
+        workers_(workers),
         patient_bytes_(patient_bytes),
         slots_(publisher_.slots()) {}
 
@@ -95,6 +97,11 @@ class Dispatcher {
   /// Whether a published chunk has deadlines.
   [[nodiscard]] bool has_timed() const noexcept { return timed_ != 0; }
   [[nodiscard]] bool has_queue() const noexcept { return !queue_.empty(); }
+  /// Whether chunks wait for memory, of any kind, while a worker has nothing to do. Nobody tells
+  /// when there is some.
+  [[nodiscard]] bool stuck() const noexcept {
+    return published_ < workers_ && !queue_.empty() && !held_;
+  }
   [[nodiscard]] std::size_t published_chunks() const noexcept { return published_; }
   /// The same, if none of them needs the parent soon: their results are small, and so fill no ring,
   /// and their payloads are there. Else zero.
@@ -114,11 +121,13 @@ class Dispatcher {
 
  private:
   void publish(Chunk::Owner chunk, std::uint64_t now) noexcept;
+  [[nodiscard]] bool place(TaskPayload& payload) noexcept;
   void forget(Chunk& chunk) noexcept;
   [[nodiscard]] bool impatient(const Chunk& chunk) const noexcept;
 
   ring::TaskPublisher publisher_;
   PayloadMemory& memory_;
+  const std::size_t workers_;
   const std::size_t patient_bytes_;
   Chunks queue_;
   std::vector<Chunk::Owner> slots_;  ///< by slot: what is published there

@@ -19,6 +19,7 @@ void TaskPayload::swap(TaskPayload& other) noexcept {
   std::swap(block_, other.block_);
   std::swap(own_, other.own_);
   std::swap(heap_, other.heap_);
+  std::swap(waits_, other.waits_);
 }
 
 PayloadMemory::PayloadMemory(std::byte* base, memory::Arena arena)
@@ -32,7 +33,7 @@ TaskPayload PayloadMemory::allocate(std::size_t bytes) {
     bool fits_later = false;
     {
       const std::lock_guard lock(mutex_);
-      payload.block_ = arena_.allocate(bytes);
+      if (waiting_ == 0) payload.block_ = arena_.allocate(bytes);
       fits_later = bytes <= arena_.committed();
     }
     if (!payload.block_ && !fits_later) {
@@ -55,7 +56,7 @@ TaskPayload PayloadMemory::allocate(std::size_t bytes) {
 bool PayloadMemory::has_room(std::size_t bytes) {
   if (bytes >= largest_block_) return true;  // a larger one has memory of its own
   const std::lock_guard lock(mutex_);
-  return arena_.has_room(bytes);
+  return waiting_ == 0 && arena_.has_room(bytes);
 }
 
 void PayloadMemory::allocate_own(TaskPayload& payload, std::size_t bytes) {
@@ -87,8 +88,17 @@ void PayloadMemory::finish(TaskPayload& payload) {
     const std::lock_guard lock(mutex_);
     arena_.shrink(*payload.block_, payload.size);
     payload.capacity_ = payload.block_->size;
+  } else if (payload.heap_) {
+    const std::lock_guard lock(mutex_);
+    payload.waits_ = true;
+    ++waiting_;
   }
   in_flight_ -= before - payload.capacity_;
+}
+
+/// Called with the lock.
+void PayloadMemory::stop_waiting(TaskPayload& payload) noexcept {
+  if (std::exchange(payload.waits_, false)) --waiting_;
 }
 
 bool PayloadMemory::bring_in(TaskPayload& payload) {
@@ -97,8 +107,9 @@ bool PayloadMemory::bring_in(TaskPayload& payload) {
   {
     const std::lock_guard lock(mutex_);
     block = arena_.allocate(payload.size);
+    if (!block) return false;
+    stop_waiting(payload);
   }
-  if (!block) return false;
   std::memcpy(base_ + block->offset, payload.bytes_, payload.size);
   payload.heap_.reset();
   in_flight_ += block->size - payload.capacity_;
@@ -108,11 +119,29 @@ bool PayloadMemory::bring_in(TaskPayload& payload) {
   return true;
 }
 
+bool PayloadMemory::move_out(TaskPayload& payload) noexcept {
+  TaskPayload own;
+  try {
+    allocate_own(own, std::max<std::size_t>(payload.size, 1));
+    own.size = payload.size;
+    own.chunks = payload.chunks;
+    if (own.size != 0) std::memcpy(own.bytes_, payload.bytes_, own.size);
+    own.memory_ = this;
+    in_flight_ += own.capacity_;
+    finish(own);
+  } catch (const std::exception&) {
+    return false;
+  }
+  payload = std::move(own);  // what it was goes with `own`
+  return true;
+}
+
 void PayloadMemory::give_back(TaskPayload& payload) noexcept {
   in_flight_ -= payload.capacity_;
-  if (!payload.block_) return;
+  if (!payload.block_ && !payload.waits_) return;
   const std::lock_guard lock(mutex_);
-  arena_.free(*payload.block_);
+  stop_waiting(payload);
+  if (payload.block_) arena_.free(*payload.block_);
 }
 
 TaskWriter::TaskWriter(PayloadMemory& memory, std::size_t expected_bytes)

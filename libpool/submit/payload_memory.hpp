@@ -60,6 +60,7 @@ class TaskPayload {
   std::optional<memory::Block> block_;
   std::optional<OwnMemory> own_;
   std::unique_ptr<std::byte[]> heap_;
+  bool waits_ = false;  ///< complete, on the heap, and counted as such
 };
 
 /// Thread-safe. Outlives all its payloads.
@@ -69,7 +70,8 @@ class PayloadMemory {
   /// of their own.
   PayloadMemory(std::byte* base, memory::Arena arena);
 
-  /// Room for at least `bytes`. Throws `std::bad_alloc` or `std::system_error`.
+  /// Room for at least `bytes`, on the heap if there is none in the arena or others have waited for
+  /// it before. Throws `std::bad_alloc` or `std::system_error`.
   [[nodiscard]] TaskPayload allocate(std::size_t bytes);
 
   /// Whether a payload of so many bytes would lie where workers can read it. One that does not is
@@ -85,6 +87,9 @@ class PayloadMemory {
   /// Brings a payload that waits on the heap into the arena; false while there is no room.
   [[nodiscard]] bool bring_in(TaskPayload& payload);
 
+  /// Gives a payload that waits on the heap memory of its own instead; false if there is none.
+  [[nodiscard]] bool move_out(TaskPayload& payload) noexcept;
+
   /// Bytes of the largest payload that lies in the arena.
   [[nodiscard]] std::size_t largest_block() const noexcept { return largest_block_; }
 
@@ -95,12 +100,15 @@ class PayloadMemory {
   friend class TaskPayload;
   void give_back(TaskPayload& payload) noexcept;
   void allocate_own(TaskPayload& payload, std::size_t bytes);
+  void stop_waiting(TaskPayload& payload) noexcept;
 
   std::byte* base_;
   std::size_t largest_block_;
   std::atomic<std::size_t> in_flight_{0};
   std::mutex mutex_;
-  memory::Arena arena_;  ///< guarded by mutex_
+  // Guarded by mutex_.
+  memory::Arena arena_;
+  std::size_t waiting_ = 0;  ///< payloads that wait on the heap
 };
 
 /// Writes a payload, enlarging it as it grows.

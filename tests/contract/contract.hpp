@@ -97,6 +97,7 @@ struct Script {
   int throws_at = -1;       ///< the element that throws
   bool on_advance = false;  ///< it throws when the iterator moves onto it, else when it is read
   int waits_at = -1;        ///< the element that waits for `release`
+  std::atomic<bool> waits{false};
   std::atomic<bool> release{false};
   std::atomic<int> read{0};
   std::atomic<bool> ended{false};
@@ -122,6 +123,7 @@ class Scripted : public std::ranges::view_base {
     int operator*() const {
       if (!script_->on_advance && at_ == script_->throws_at) throw InputBroke();
       if (at_ == script_->waits_at) {
+        script_->waits = true;
         static_cast<void>(oracle::eventually([this] { return script_->release.load(); }));
       }
       script_->read = at_ + 1;

@@ -276,6 +276,33 @@ TEST_CASE("arguments with memory of their own wait for no shared memory") {
   for (const auto& each : held) CHECK(each.get() == std::size_t{150} << 10);
 }
 
+TEST_CASE("an input that waits holds up nobody who needs shared memory") {
+  oracle::Fresh fresh;
+  ProcessPool pool(2, {.task_memory = std::size_t{1} << 20});
+  constexpr std::size_t size = std::size_t{200} << 10;  // a quarter of it, rounded up
+  const auto length = [](const std::string& text) { return text.size(); };
+  const auto large = [](int) { return std::string(size, 'x'); };
+  Script scripts[4];
+  std::vector<libpool::ResultRange<std::size_t>> streams;
+  for (Script& script : scripts) {
+    script.items = 2;
+    script.waits_at = 1;
+    streams.push_back(pool.imap(length, Scripted(script) | std::views::transform(large)));
+  }
+  for (auto& stream : streams) CHECK(stream.next() == size);
+  for (const Script& script : scripts) {
+    CHECK(oracle::eventually([&] { return script.waits.load(); }));
+  }
+  const auto blocked = pool.apply_async(wait_at_gate, 0);
+  std::vector<libpool::AsyncResult<std::size_t>> calls;
+  for (int i = 0; i < 4; ++i) calls.push_back(pool.apply_async(length, std::string(size, 'y')));
+  for (const auto& call : calls) CHECK(call.get() == size);
+  oracle::Fresh::open_gate();
+  for (Script& script : scripts) script.release = true;
+  for (auto& stream : streams) CHECK(stream.next() == size);
+  CHECK(blocked.get() == 0);
+}
+
 TEST_CASE("an automatic chunk of large arguments has few items, one that was asked for has all") {
   ProcessPool pool(1);
   const std::vector<std::string> texts(64, std::string(std::size_t{2} << 20, 'x'));

@@ -137,14 +137,15 @@ class Walk {
     be_patient();
   }
 
-  /// On a crowded machine the parent may come too late for the path, as in `strike`.
+  /// On a crowded machine the parent may come too late for the path, or for the earlier death, as
+  /// in `strike`.
   void record() {
     for (int attempt = 0; attempt < most_attempts; ++attempt) {
       give_order(Mode::record, 0, 0);
       marks.nap_us = shortest_nap_us << attempt;
       (void)path_.call(pool_);
       (void)await(over);
-      if (now(control.through) != 0) break;
+      if (now(control.through) != 0 && deaths() + 1 == control.count) break;
     }
     const std::uint32_t count = now(control.steps);
     if (now(control.armed) != 0 || count == 0) violation("the path never began");

@@ -7,6 +7,7 @@
 #include <set>
 
 #include <tests/support/core_parts.hpp>
+#include <tests/support/replaced.hpp>
 
 using namespace libpool;
 using ring::Claim;
@@ -27,6 +28,16 @@ Indices run_all(TestCore& core) {
     core.dispatcher.settle(claimed.slot);
   }
   return order;
+}
+
+/// Takes all of the arena.
+std::vector<submit::TaskPayload> fill(submit::PayloadMemory& memory) {
+  std::vector<submit::TaskPayload> payloads;
+  while (true) {
+    auto payload = memory.allocate(128);
+    if (!payload.in_arena()) return payloads;
+    payloads.push_back(std::move(payload));
+  }
 }
 
 detail::Batch::Terms timed() { return {.timeout = std::chrono::seconds(1)}; }
@@ -199,19 +210,38 @@ TEST_CASE("claimed chunks are visited with their owner; a scribbled word hides i
 TEST_CASE("a payload waits in the queue for room in the arena, and what is behind it too") {
   TestCore core(4);
   const TestJob test;
-  std::vector<submit::TaskPayload> others;
-  while (true) {
-    auto payload = core.plain.memory.allocate(std::size_t{1} << 14);
-    if (!payload.in_arena()) break;
-    others.push_back(std::move(payload));
-  }
   core.enqueue(test, 1, 0);
+  CHECK(core.dispatcher.refill(0) == 1);  // the worker has something to do
+  auto others = fill(core.plain.memory);
   core.enqueue(test, 1, 1);
+  core.enqueue(test, 1, 2);
   CHECK(core.dispatcher.refill(0) == 0);
   CHECK(core.dispatcher.queued_chunks() == 2);
+  CHECK_FALSE(core.dispatcher.stuck());
   others.clear();
-  CHECK(run_all(core) == Indices{0, 1});
+  CHECK(run_all(core) == Indices{0, 1, 2});
   CHECK(core.plain.memory.in_flight() == 0);
+}
+
+TEST_CASE("a payload gets memory of its own rather than wait while a worker has nothing to do") {
+  TestCore core(4);
+  const TestJob test;
+  const auto others = fill(core.plain.memory);
+  const std::size_t before = core.plain.memory.in_flight();
+  core.enqueue(test, 1, 0);
+  core.enqueue(test, 1, 1);
+  {
+    const testing::Replaced none(
+        detail::system_calls.memfd_create,
+        +[](const char*, unsigned) { return errno = EMFILE, -1; });
+    CHECK(core.dispatcher.refill(0) == 0);
+    CHECK(core.dispatcher.stuck());
+  }
+  CHECK(core.dispatcher.refill(0) == 1);
+  CHECK(core.dispatcher.find(0, 1)->payload->has_own_memory());
+  CHECK_FALSE(core.dispatcher.stuck());
+  CHECK(run_all(core) == Indices{0, 1});
+  CHECK(core.plain.memory.in_flight() == before);
 }
 
 TEST_CASE("chunks are patient while all of them have small results and payloads that are there") {

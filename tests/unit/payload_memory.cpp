@@ -89,6 +89,47 @@ TEST_CASE("a payload waits on the heap while the arena is full, and comes in whe
   CHECK(plain.memory.in_flight() == 0);
 }
 
+TEST_CASE("room in the arena goes to those that wait for it before it goes to new payloads") {
+  TestMemory plain;
+  auto others = fill(plain.memory);
+  const auto wait = [&] {
+    TaskWriter writer(plain.memory, 128);
+    return writer.finish();
+  };
+  TaskPayload first = wait();
+  TaskPayload second = wait();
+  others.clear();
+  CHECK_FALSE(plain.memory.has_room(1));
+  CHECK_FALSE(plain.memory.allocate(1).in_arena());
+  CHECK(plain.memory.bring_in(first));
+  CHECK_FALSE(plain.memory.has_room(1));
+  CHECK_FALSE(plain.memory.allocate(1).in_arena());
+  second.release();
+  CHECK(plain.memory.has_room(1));
+  CHECK(plain.memory.allocate(1).in_arena());
+}
+
+TEST_CASE("a payload on the heap can get memory of its own, and waits no longer") {
+  TestMemory plain;
+  auto others = fill(plain.memory);
+  for (const std::size_t size : {std::size_t{0}, std::size_t{5000}}) {
+    const auto bytes = pattern(size, 7);
+    TaskWriter writer(plain.memory, 128);
+    writer.write(bytes.data(), bytes.size());
+    TaskPayload payload = writer.finish();
+    payload.chunks = 3;
+    CHECK(plain.memory.move_out(payload));
+    CHECK(payload.has_own_memory());
+    CHECK(payload.chunks == 3);
+    check_bytes(payload, bytes);
+    CHECK(::lseek(payload.own_fd(), 0, SEEK_END) == static_cast<off_t>(payload.capacity()));
+    CHECK(plain.memory.in_flight() == arena_bytes + payload.capacity());
+  }
+  others.clear();
+  CHECK(plain.memory.has_room(1));
+  CHECK(plain.memory.in_flight() == 0);
+}
+
 TEST_CASE("an empty payload is one too, in the arena and on the heap") {
   TestMemory plain;
   TaskWriter writer(plain.memory, 0);
