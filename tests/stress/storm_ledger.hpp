@@ -89,7 +89,7 @@ class Ledger {
       if (random() % 64 == 0)
         parcel.order.result_bytes = static_cast<std::uint32_t>(random() % 20'000);
       if (random() % 128 == 0) parcel.ballast.assign(random() % 30'000, 'a');
-      if (random() % 4096 == 0) parcel.ballast.assign(300'000, 'a');
+      if (random() % 256 == 0) parcel.ballast.assign(random() % 300'000, 'a');
       orders.push_back(parcel.order);
     }
     remember(orders, range);
