@@ -313,6 +313,8 @@ void run_fork_server(const ForkServerStart& start) noexcept {
   const std::array kept{given.channel, given.tasks,    given.claims,
                         given.lanes,   given.doorbell, start.host};
   become_server("libpool-server", kept);
+  if (start.pool.core_dumps == 0) disable_core_dumps();
+  prepare_workers(start.pool);
   ::_exit(serve(start) ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 

@@ -74,22 +74,36 @@ std::size_t read_file(const char* path, std::span<char> into) noexcept {
   return bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
+constexpr const char* out_of_memory_file = "/proc/self/oom_score_adj";
+
+/// What a worker writes into that file, found out once by its server.
+struct OutOfMemoryScore {
+  std::array<char, 16> text{};
+  std::size_t length = 0;  ///< 0: the score stays as it is
+};
+constinit OutOfMemoryScore score_of_workers;
+
 /// When memory runs out, a worker shall go first: its pool survives that. Raising needs no
 /// privilege; a score that is higher already stays.
-void raise_out_of_memory_score() noexcept {
+void choose_out_of_memory_score() noexcept {
   constexpr int more = 250;  // like a quarter of the machine's memory on top of the worker's own
   constexpr int highest = 1000;  // the kernel's bound
-  constexpr const char* path = "/proc/self/oom_score_adj";
-  std::array<char, 16> text{};
-  const std::size_t bytes = read_file(path, text);
+  score_of_workers.length = 0;
+  auto& text = score_of_workers.text;
+  const std::size_t bytes = read_file(out_of_memory_file, text);
   int score = 0;
   if (std::from_chars(text.data(), text.data() + bytes, score).ec != std::errc{}) return;
   score = std::min(score + more, highest);
   const char* end = std::to_chars(text.data(), text.data() + text.size(), score).ptr;
-  const int file = system_calls.open(path, O_WRONLY | O_CLOEXEC);
+  score_of_workers.length = static_cast<std::size_t>(end - text.data());
+}
+
+void raise_out_of_memory_score() noexcept {
+  if (score_of_workers.length == 0) return;
+  const int file = system_calls.open(out_of_memory_file, O_WRONLY | O_CLOEXEC);
   if (file < 0) return;
   // A refusal leaves the score as it was.
-  (void)system_calls.write(file, text.data(), static_cast<std::size_t>(end - text.data()));
+  (void)system_calls.write(file, score_of_workers.text.data(), score_of_workers.length);
   system_calls.close(file);
 }
 
@@ -126,6 +140,7 @@ void become_server(const char* name, std::span<const int> kept) noexcept {
   default_dispositions();
   detail::close_registered_except(kept);
   empty_standard_input();
+  choose_out_of_memory_score();
   if (!__libc_single_threaded) random_is_locked = find_random_locked();
 }
 

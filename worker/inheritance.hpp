@@ -19,7 +19,7 @@ void become_server(const char* name, std::span<const int> kept) noexcept;
 /// out-of-memory score than the server's; of the library's descriptors, only `kept` stay open.
 void become_worker(std::span<const int> kept) noexcept;
 
-/// Core files off, also those that are piped to a program.
+/// For a server: core files off for it and its workers, also those that are piped to a program.
 void disable_core_dumps() noexcept;
 
 /// For a worker: seeds `rand` and `random`, which would give the same numbers in all workers. Does

@@ -48,7 +48,7 @@ class WorkerLoop {
   [[noreturn]] void run();
 
  private:
-  void idle() noexcept;
+  void idle(bool looks_first) noexcept;
   void run_chunk(ring::TaskClaimer::Claimed claimed);
   void run_from_own_memory(TaskRunner& runner, const ring::TaskDescriptor& task);
   [[nodiscard]] memory::Mapping receive_own_memory(const ring::TaskDescriptor& task);
@@ -105,23 +105,26 @@ void WorkerLoop::publish_failed_start(std::exception_ptr error) noexcept {
 
 void WorkerLoop::run() {
   place_.clock.start();
+  bool has_worked = false;
   while (true) {
     if (const auto claimed = claimer_.claim()) {
       run_chunk(*claimed);
+      has_worked = true;
     } else {
-      idle();
+      // New workers come in numbers, and mostly to a pool that has no work yet.
+      idle(has_worked);
       place_.clock.start();
     }
   }
 }
 
 // Modelled in tests/model/pool.pml as park.
-void WorkerLoop::idle() noexcept {
+void WorkerLoop::idle(bool looks_first) noexcept {
   lane_.park.look();
-  for (int looks = 0; looks < hasty_looks; ++looks) {
+  for (int looks = 0; looks_first && looks < hasty_looks; ++looks) {
     if (claimer_.next_is_ready()) return;
   }
-  for (int looks = 0; looks < looks_before_sleep; ++looks) {
+  for (int looks = 0; looks_first && looks < looks_before_sleep; ++looks) {
     if (claimer_.anything_ready()) return;
     std::this_thread::yield();
   }

@@ -22,6 +22,13 @@
 #include <libpool/detail/system.hpp>
 #include <worker/inheritance.hpp>
 
+#ifdef __GLIBC__
+/// What `at_quick_exit` calls from a part of the C library that is in every program, and that would
+/// be looked up in the process that comes there first.
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the C library's name
+extern "C" int __cxa_at_quick_exit(void (*handler)(void*), void* argument) noexcept;
+#endif
+
 namespace libpool::worker {
 namespace {
 
@@ -51,7 +58,7 @@ void flush_standard_streams() noexcept {
 void leave_on_exit(int status, void*) { leave_worker(status); }
 
 /// The same for `quick_exit`, which flushes nothing.
-extern "C" void leave_on_quick_exit(void*, int status) { ::_exit(status); }
+void leave_on_quick_exit(void*, int status) { ::_exit(status); }
 
 void register_exit_handlers() noexcept {
   if (::on_exit(&leave_on_exit, nullptr) != 0) ::_exit(EXIT_FAILURE);
@@ -59,7 +66,8 @@ void register_exit_handlers() noexcept {
   // `at_quick_exit` promises its handlers no argument, but glibc calls them as it calls those of
   // `__cxa_atexit`, with the status as the second one. Elsewhere the host's handlers run in the
   // worker.
-  std::at_quick_exit(reinterpret_cast<void (*)()>(&leave_on_quick_exit));
+  const auto handler = reinterpret_cast<void (*)()>(&leave_on_quick_exit);
+  __cxa_at_quick_exit(reinterpret_cast<void (*)(void*)>(handler), nullptr);
 #endif
 }
 
@@ -73,6 +81,11 @@ void keep_freed_memory(std::uint64_t bytes) noexcept {
 
 }  // namespace
 
+void prepare_workers(const ring::PoolDescription& pool) noexcept {
+  register_exit_handlers();
+  keep_freed_memory(pool.worker_memory);
+}
+
 void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexcept {
   // ---- The frontier: this process is a fork of one that may have had threads. Up to the line
   // below, nothing allocates, locks, throws or uses stdio; a failure leaves by `_exit`.
@@ -81,12 +94,9 @@ void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexc
   const std::array kept{start.socket, start.descriptors.tasks, start.descriptors.claims,
                         start.descriptors.lanes, start.descriptors.doorbell};
   become_worker(kept);
-  if (start.pool.core_dumps == 0) disable_core_dumps();
   // ---- Here it ends. What follows takes locks of the C library that no thread of the fork server
   // can hold.
-  register_exit_handlers();
   reseed_random();
-  keep_freed_memory(start.pool.worker_memory);
   main(start);
   leave_worker(EXIT_SUCCESS);
 }

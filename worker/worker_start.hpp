@@ -33,6 +33,11 @@ using WorkerMain = void (*)(const WorkerStart& start);
 /// The pools' worker main (`worker_loop.cpp`).
 [[noreturn]] void worker_main(const WorkerStart& start);
 
+/// In the fork server, once: what need not be done in each worker. `exit` will end it as it ends a
+/// worker, and freed memory will be kept. Takes locks of the C library for exit handlers and
+/// memory.
+void prepare_workers(const ring::PoolDescription& pool) noexcept;
+
 /// Turns a process just forked from `server` into a worker and calls `main`. Does not return.
 [[noreturn]] void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexcept;
 
