@@ -42,15 +42,16 @@ enum class PoolEnd : std::uint8_t { none, broken, terminated };
 
 /// Calls `tell(job)` without the lock for each job of a core that has not heard of this end yet:
 /// without memory, a few at a time, as many as the stack has room for. Called with the lock, once
-/// the core takes in no more jobs, so that their hash table keeps its buckets.
+/// the core takes in no more jobs, so that their hash table keeps its buckets; meanwhile another
+/// thread may give the core an empty one.
 template <class Jobs, class Tell>
 void tell_all(const Jobs& jobs, PoolEnd end, std::unique_lock<std::mutex>& lock,
               Tell tell) noexcept {
   std::size_t bucket = 0;  // those before it have heard
-  while (bucket != jobs.bucket_count()) {
+  while (bucket < jobs.bucket_count()) {
     std::array<typename Jobs::mapped_type, 32> some;
     std::size_t count = 0;
-    for (; bucket != jobs.bucket_count(); ++bucket) {
+    for (; bucket < jobs.bucket_count(); ++bucket) {
       for (auto known = jobs.begin(bucket); known != jobs.end(bucket); ++known) {
         if (known->second->told >= end) continue;
         if (count == some.size()) break;
