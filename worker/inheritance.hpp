@@ -10,9 +10,9 @@
 namespace libpool::worker {
 
 /// For a server: a process group of its own (Ctrl-C is the host's to handle), adoption of orphans,
-/// its name, default dispositions, no alternate signal stack, an empty standard input; of the
-/// library's descriptors, only `kept` stay open. Its workers inherit all of it but the adoption.
-/// Signals stay blocked.
+/// its name, default dispositions, no alternate signal stack, an empty standard input, short slices
+/// of the CPU; of the library's descriptors, only `kept` stay open. Its workers inherit all of it
+/// but the adoption and the slices. Signals stay blocked.
 void become_server(const char* name, std::span<const int> kept) noexcept;
 
 /// For a worker, on top of what its server has mended: its name, an empty signal mask, a higher

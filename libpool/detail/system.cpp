@@ -54,6 +54,14 @@ int real_setrlimit(int resource, const rlimit* limit) {
   return ::setrlimit(static_cast<__rlimit_resource_t>(resource), limit);
 }
 
+int real_sched_getattr(SchedulingAttributes* attributes) {
+  return static_cast<int>(::syscall(SYS_sched_getattr, 0, attributes, sizeof *attributes, 0));
+}
+
+int real_sched_setattr(const SchedulingAttributes* attributes) {
+  return static_cast<int>(::syscall(SYS_sched_setattr, 0, attributes, 0));
+}
+
 int real_setitimer(int timer, const itimerval* value, itimerval* before) {
   return ::setitimer(static_cast<__itimer_which_t>(timer), value, before);
 }
@@ -107,6 +115,8 @@ constinit SystemCalls system_calls{
     .getrlimit = &real_getrlimit,
     .setrlimit = &real_setrlimit,
     .sched_getaffinity = &::sched_getaffinity,
+    .sched_getattr = &real_sched_getattr,
+    .sched_setattr = &real_sched_setattr,
     .getrandom = &::getrandom,
     .setitimer = &real_setitimer,
     .signalfd = &::signalfd,

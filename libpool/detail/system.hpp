@@ -25,6 +25,18 @@
 
 namespace libpool::detail {
 
+/// The kernel's `sched_attr`, as far as it was first published.
+struct SchedulingAttributes {
+  std::uint32_t size;
+  std::uint32_t policy;
+  std::uint64_t flags;
+  std::int32_t nice;
+  std::uint32_t priority;
+  std::uint64_t slice_ns;  ///< `sched_runtime`
+  std::uint64_t deadline_ns;
+  std::uint64_t period_ns;
+};
+
 /// Plain function pointers. Tests replace entries while no other thread uses the library.
 struct SystemCalls {
   // Memory and files.
@@ -73,6 +85,8 @@ struct SystemCalls {
   int (*getrlimit)(int resource, rlimit* limit);
   int (*setrlimit)(int resource, const rlimit* limit);
   int (*sched_getaffinity)(pid_t pid, std::size_t bytes, cpu_set_t* cpus);
+  int (*sched_getattr)(SchedulingAttributes* attributes);        ///< of the calling thread
+  int (*sched_setattr)(const SchedulingAttributes* attributes);  ///< of the calling thread
   ssize_t (*getrandom)(void* into, std::size_t bytes, unsigned flags);
 
   // Signals.

@@ -1,6 +1,8 @@
 /// The engine's own thread, which drives while nobody blocks. Runs in the parent; see the header.
 #include <signal.h>
 
+#include <algorithm>
+
 #include <libpool/detail/system.hpp>
 #include <libpool/engine/engine.hpp>
 
@@ -10,37 +12,39 @@ using detail::system_calls;
 
 namespace {
 
-/// How long the thread stays out of the way.
-constexpr timespec nap{.tv_sec = 0, .tv_nsec = 100'000};
+/// How long the thread stays out of the way of others that drive: twice as long each time that it
+/// finds them still at it.
+constexpr long first_nap_ns = 100'000;
+constexpr long longest_nap_ns = 1'600'000;
 
 }  // namespace
 
 /// The thread that drives while nobody blocks, for jobs that were submitted without waiting. While
-/// others often take outcomes in, it only looks now and then whether that is over: threads that
-/// compete for the lock, the heap and the CPUs cost more than they do.
+/// others drive or often take outcomes in, it only looks now and then whether that is over: threads
+/// that compete for the role, the lock, the heap and the CPUs cost more than they do.
 void Engine::run_background() {
   Lock lock(mutex_);
   std::uint64_t seen = visits_;
   const auto flooded = [&] { return visits_ - seen > flood; };
+  timespec nap{.tv_sec = 0, .tv_nsec = first_nap_ns};
   while (!background_stops_) {
-    if (flooded()) {
-      seen = visits_;
-      napping_ = true;
-      lock.unlock();
-      system_calls.nanosleep(&nap, nullptr);
-      lock.lock();
-      napping_ = false;
-    } else if (dispatcher_.spent_chunks() != 0 && !driving_) {
-      destroy_spent(lock);  // what the submitters have left
-    } else if (unattended_ == 0) {
+    if (unattended_ == 0 && (driving_ || dispatcher_.spent_chunks() == 0)) {
       unattended_appeared_.wait(lock);
       seen = visits_;
-    } else if (driving_) {
-      ++followers_;
-      changed_.wait(lock);
-      --followers_;
+    } else if (driving_ || flooded()) {
+      napping_ = true;
+      role_given_up_.wait(lock, [this] { return !driving_ || background_stops_; });
+      seen = visits_;
+      lock.unlock();
+      system_calls.nanosleep(&nap, nullptr);
+      nap.tv_nsec = std::min(2 * nap.tv_nsec, longest_nap_ns);
+      lock.lock();
+      napping_ = false;
+    } else if (dispatcher_.spent_chunks() != 0) {
+      destroy_spent(lock);  // what the submitters have left
     } else {
       seen = visits_;
+      nap.tv_nsec = first_nap_ns;
       drive(
           lock, nullptr,
           [&] {
@@ -73,7 +77,7 @@ void Engine::stop_background() {
     const Lock lock(mutex_);
     background_stops_ = true;
     unattended_appeared_.notify_one();
-    wake_followers(lock);
+    role_given_up_.notify_one();
     kick(lock);
   }
   if (background_.joinable()) background_.join();

@@ -110,6 +110,7 @@ Engine::Role::~Role() {
   if (!lock_.owns_lock()) lock_.lock();
   engine_.driving_ = false;
   engine_.wake_followers(lock_);
+  if (engine_.napping_) engine_.role_given_up_.notify_one();
 }
 
 void Engine::check_process() const {

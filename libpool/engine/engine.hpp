@@ -161,10 +161,12 @@ class Engine final : public detail::ProcessCore {
   std::size_t followers_ = 0;     ///< threads that wait in `changed_`
   std::uint64_t generation_ = 0;  ///< counts what followers look at
   std::condition_variable changed_;
-  std::condition_variable unattended_appeared_;  ///< the background thread waits here with no job
+  // The background thread waits here with no job, and while another thread drives.
+  std::condition_variable unattended_appeared_;
+  std::condition_variable role_given_up_;
   bool background_stops_ = false;
-  bool napping_ =
-      false;  ///< the background thread, which will soon drive unless somebody else does
+  /// The background thread: it will drive soon after nobody else does.
+  bool napping_ = false;
 
   // Owned by the driver.
   bool woken_ = true;  ///< from sleep: the fork server or an open run may have something new

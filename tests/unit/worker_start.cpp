@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -188,6 +190,21 @@ TEST_CASE("a worker writes no core file unless asked to") {
   CHECK(worker_agrees(core_limit));
   CHECK(worker_agrees(core_limit, true));
   ::setrlimit(RLIMIT_CORE, &before);
+}
+
+TEST_CASE("a server gets the CPU soon where the kernel knows slices, a worker as its host does") {
+  const auto slice = [](pid_t pid) {
+    detail::SchedulingAttributes attributes{};
+    REQUIRE(::syscall(SYS_sched_getattr, pid, &attributes, sizeof attributes, 0) == 0);
+    CHECK(attributes.policy == SCHED_OTHER);
+    return attributes.slice_ns;
+  };
+  TestPool pool(1, &say_hello_and_sleep);
+  pool.server.spawn(0, 1, 1);
+  const Event event = pool.expect(Kind::spawned);
+  await_hello(event);
+  CHECK(slice(event.report.pid) == slice(0));
+  CHECK(slice(pool.server.pid()) == (slice(0) == 0 ? 0 : 100'000));
 }
 
 TEST_CASE("a worker goes before its host when memory runs out") {
