@@ -19,11 +19,8 @@ namespace {
 /// Whether /proc numbers processes as the kernel numbers them for us: in a PID namespace that has
 /// no /proc of its own, it does not.
 bool proc_is_ours() noexcept {
-  const auto stat = detail::try_create_descriptor(
-      [] { return system_calls.open("/proc/self/stat", O_RDONLY | O_CLOEXEC); });
   std::array<char, 16> text{};
-  const ssize_t bytes = detail::retry_interrupted(
-      [&] { return system_calls.read(stat.get(), text.data(), text.size()); });
+  const ssize_t bytes = system_calls.readlink("/proc/self", text.data(), text.size());
   pid_t pid = 0;
   const char* end = text.data() + (bytes > 0 ? bytes : 0);
   return std::from_chars(text.data(), end, pid).ec == std::errc{} && pid == system_calls.getpid();

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include <libpool/detail/descriptor_message.hpp>
 #include <libpool/detail/file_descriptor.hpp>
@@ -78,9 +79,13 @@ class Server {
   // Immutable after `begin`.
   const ForkServerStart& start_;
   pid_t pid_ = 0;
+  std::uint32_t cpus_ = 0;
   Children children_;
   FileDescriptor deaths_;  ///< signalfd of SIGCHLD
   std::span<Place> places_;
+
+  bool started_ = false;  ///< workers
+  bool prompt_ = false;   ///< its slices are short
 
   // How the next wait goes; set by the steps before it.
   bool ended_ = false;            ///< the host is dead, has closed the channel, or talks nonsense
@@ -91,6 +96,10 @@ class Server {
 
 bool Server::begin() noexcept {
   pid_ = system_calls.getpid();
+  cpu_set_t cpus;
+  if (system_calls.sched_getaffinity(0, sizeof cpus, &cpus) == 0) {
+    cpus_ = static_cast<std::uint32_t>(CPU_COUNT(&cpus));
+  }
   sigset_t child_signal;
   sigemptyset(&child_signal);
   sigaddset(&child_signal, SIGCHLD);
@@ -116,6 +125,8 @@ bool Server::serve() noexcept {
   if (!begin()) return false;
   while (!ended_) {
     advance();
+    // Not before, because workers that start would inherit it, and then run in its place.
+    if (started_ && !starts_left_ && !std::exchange(prompt_, true)) shorten_slice();
     wait();
   }
   return true;
@@ -209,6 +220,7 @@ void Server::advance() noexcept {
 }
 
 void Server::start_worker_of(Place& place) noexcept {
+  started_ = true;
   place.start_wanted = false;
   place.generation = place.wanted_generation;
   place.error = 0;
@@ -224,7 +236,8 @@ void Server::start_worker_of(Place& place) noexcept {
                        .descriptors = start_.descriptors,
                        .socket = theirs.get(),
                        .initializer = start_.initializer,
-                       .modules = start_.modules};
+                       .modules = start_.modules,
+                       .has_cpu = start_.pool.workers <= cpus_};
     worker.descriptors.channel = -1;
     start_worker(worker, start_.worker_main, pid_);
   }

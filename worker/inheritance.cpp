@@ -110,22 +110,6 @@ void raise_out_of_memory_score() noexcept {
 /// How the host's thread was scheduled, and so will its workers be.
 constinit detail::SchedulingAttributes host_scheduling{};
 
-/// A server has little to do and is to do it at once, where tasks keep all CPUs busy too: with a
-/// short slice, Linux 6.12 and later let it run before those that have a long one. Its share of the
-/// CPUs stays the same.
-void shorten_slice() noexcept {
-  constexpr std::uint64_t slice_ns = 100'000;  // the kernel's least
-  host_scheduling = {};
-  if (system_calls.sched_getattr(&host_scheduling) != 0 ||
-      (host_scheduling.policy != SCHED_OTHER && host_scheduling.policy != SCHED_BATCH)) {
-    host_scheduling.size = 0;
-    return;
-  }
-  auto attributes = host_scheduling;
-  attributes.slice_ns = slice_ns;
-  system_calls.sched_setattr(&attributes);
-}
-
 void restore_slice() noexcept {
   if (host_scheduling.size != 0) system_calls.sched_setattr(&host_scheduling);
 }
@@ -164,8 +148,20 @@ void become_server(const char* name, std::span<const int> kept) noexcept {
   detail::close_registered_except(kept);
   empty_standard_input();
   choose_out_of_memory_score();
-  shorten_slice();
+  host_scheduling = {};
   if (!__libc_single_threaded) random_is_locked = find_random_locked();
+}
+
+void shorten_slice() noexcept {
+  constexpr std::uint64_t slice_ns = 100'000;  // the kernel's least
+  if (system_calls.sched_getattr(&host_scheduling) != 0 ||
+      (host_scheduling.policy != SCHED_OTHER && host_scheduling.policy != SCHED_BATCH)) {
+    host_scheduling.size = 0;
+    return;
+  }
+  auto attributes = host_scheduling;
+  attributes.slice_ns = slice_ns;
+  system_calls.sched_setattr(&attributes);
 }
 
 void become_worker(std::span<const int> kept) noexcept {

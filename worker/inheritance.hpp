@@ -10,10 +10,15 @@
 namespace libpool::worker {
 
 /// For a server: a process group of its own (Ctrl-C is the host's to handle), adoption of orphans,
-/// its name, default dispositions, no alternate signal stack, an empty standard input, short slices
-/// of the CPU; of the library's descriptors, only `kept` stay open. Its workers inherit all of it
-/// but the adoption and the slices. Signals stay blocked.
+/// its name, default dispositions, no alternate signal stack, an empty standard input; of the
+/// library's descriptors, only `kept` stay open. Its workers inherit all of it but the adoption.
+/// Signals stay blocked.
 void become_server(const char* name, std::span<const int> kept) noexcept;
+
+/// For a server that has little to do and is to do it at once, where tasks keep all CPUs busy too:
+/// with a short slice of the CPU, Linux 6.12 and later let it run before those that have a long
+/// one. Its share of the CPUs stays the same, and its workers are scheduled as the host is.
+void shorten_slice() noexcept;
 
 /// For a worker, on top of what its server has mended: its name, an empty signal mask, a higher
 /// out-of-memory score than the server's; of the library's descriptors, only `kept` stay open.

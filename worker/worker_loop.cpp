@@ -105,14 +105,14 @@ void WorkerLoop::publish_failed_start(std::exception_ptr error) noexcept {
 
 void WorkerLoop::run() {
   place_.clock.start();
-  bool has_worked = false;
+  // Many new workers would look for work in turns, mostly in a pool that has none yet.
+  bool looks_first = start_.has_cpu;
   while (true) {
     if (const auto claimed = claimer_.claim()) {
       run_chunk(*claimed);
-      has_worked = true;
+      looks_first = true;
     } else {
-      // New workers come in numbers, and mostly to a pool that has no work yet.
-      idle(has_worked);
+      idle(looks_first);
       place_.clock.start();
     }
   }

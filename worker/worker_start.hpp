@@ -25,6 +25,7 @@ struct WorkerStart {
   int socket = -1;                    ///< SEQPACKET to the parent, for this worker alone
   const std::function<void()>* initializer = nullptr;  ///< null or empty: none
   const codec::ModuleMap* modules = nullptr;  ///< of the image that workers are forked from
+  bool has_cpu = false;  ///< there are as many CPUs as workers: looking for work costs nobody else
 };
 
 /// Where a worker goes once its process is mended. Does not return.

@@ -88,6 +88,7 @@ constinit SystemCalls system_calls{
     .read = &::read,
     .pread = &::pread,
     .write = &::write,
+    .readlink = &::readlink,
     .close = &::close,
     .dup2 = &::dup2,
     .poll = &::poll,

@@ -51,6 +51,7 @@ struct SystemCalls {
   ssize_t (*read)(int fd, void* into, std::size_t bytes);
   ssize_t (*pread)(int fd, void* into, std::size_t bytes, off_t offset);
   ssize_t (*write)(int fd, const void* from, std::size_t bytes);
+  ssize_t (*readlink)(const char* path, char* into, std::size_t bytes);
   int (*close)(int fd);
   int (*dup2)(int from, int to);
 

@@ -9,7 +9,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <iterator>
+#include <mutex>
 #include <numeric>
 #include <optional>
 #include <ranges>
@@ -76,6 +78,15 @@ auto drain(Range&& results) {
   return values;
 }
 
+/// ThreadSanitizer sees no reference counts of exceptions: none that a test has looked at may end
+/// on another thread.
+inline void keep_for_ever(std::exception_ptr error) {
+  static std::mutex mutex;
+  static std::vector<std::exception_ptr> kept;
+  const std::lock_guard lock(mutex);
+  kept.push_back(std::move(error));
+}
+
 /// Catches `E` from `call` and hands it back, so that a test can look at it; nothing if another
 /// exception came, or none.
 template <class E, class Call>
@@ -83,9 +94,7 @@ std::optional<E> caught(Call&& call) {
   try {
     call();
   } catch (const E& error) {
-    // ThreadSanitizer sees no reference counts of exceptions: let none end on another thread.
-    static std::vector<std::exception_ptr> kept;
-    kept.push_back(std::current_exception());
+    keep_for_ever(std::current_exception());
     return error;
   } catch (...) {
     return std::nullopt;
