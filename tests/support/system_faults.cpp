@@ -159,6 +159,7 @@ constexpr std::array call_list{
     Call{"shutdown", errors_of<ENOBUFS>},
     Call{"sched_getattr", errors_of<EINVAL>},
     Call{"sched_setattr", errors_of<EPERM>},
+    Call{"readlink", errors_of<ENOENT>},
     Call{"shared mmap", errors_of<ENOMEM, ENFILE>},
     Call{"pthread_create", errors_of<EAGAIN>},
 };
@@ -178,7 +179,7 @@ constexpr std::tuple failing_members{
     &SystemCalls::kill,          &SystemCalls::setpgid,   &SystemCalls::prctl,
     &SystemCalls::setrlimit,     &SystemCalls::getrandom, &SystemCalls::signalfd,
     &SystemCalls::sigaltstack,   &SystemCalls::shutdown,  &SystemCalls::sched_getattr,
-    &SystemCalls::sched_setattr,
+    &SystemCalls::sched_setattr, &SystemCalls::readlink,
 };
 constexpr std::size_t member_count = std::tuple_size_v<decltype(failing_members)>;
 static_assert(member_count + 2 == call_list.size());
