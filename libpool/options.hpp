@@ -32,8 +32,8 @@ struct PoolOptions {
   std::optional<std::size_t> max_tasks_per_child = std::nullopt;
 
   /// Bytes of address space that a worker may map beyond what it starts with (`RLIMIT_AS`), its
-  /// initializer included. Past it, allocations in tasks throw `std::bad_alloc`. `ThreadPool`
-  /// ignores it.
+  /// initializer included, and arguments that get memory of their own (see `task_memory`). Past it,
+  /// allocations in tasks throw `std::bad_alloc`. `ThreadPool` ignores it.
   std::optional<std::size_t> memory_limit = std::nullopt;
 
   /// Chunks that can be published to the workers at once; rounded up to a power of two, and to at

@@ -19,6 +19,7 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdlib>
+#include <utility>
 
 #include <libpool/detail/file_descriptor.hpp>
 #include <libpool/detail/system.hpp>
@@ -107,11 +108,14 @@ void raise_out_of_memory_score() noexcept {
   system_calls.close(file);
 }
 
-/// How the host's thread was scheduled, and so will its workers be.
-constinit detail::SchedulingAttributes host_scheduling{};
+/// The slices of the host, where this server's are shorter; else 0.
+constinit std::uint64_t host_slice_ns = 0;
 
 void restore_slice() noexcept {
-  if (host_scheduling.size != 0) system_calls.sched_setattr(&host_scheduling);
+  detail::SchedulingAttributes attributes{};
+  if (host_slice_ns == 0 || system_calls.sched_getattr(&attributes) != 0) return;
+  attributes.slice_ns = host_slice_ns;
+  system_calls.sched_setattr(&attributes);
 }
 
 /// Whether the lock of `rand` was held when this server was forked, by a thread that doesn't exist
@@ -148,20 +152,21 @@ void become_server(const char* name, std::span<const int> kept) noexcept {
   detail::close_registered_except(kept);
   empty_standard_input();
   choose_out_of_memory_score();
-  host_scheduling = {};
+  host_slice_ns = 0;
   if (!__libc_single_threaded) random_is_locked = find_random_locked();
 }
 
 void shorten_slice() noexcept {
   constexpr std::uint64_t slice_ns = 100'000;  // the kernel's least
-  if (system_calls.sched_getattr(&host_scheduling) != 0 ||
-      (host_scheduling.policy != SCHED_OTHER && host_scheduling.policy != SCHED_BATCH)) {
-    host_scheduling.size = 0;
+  // A filter of system calls may kill those that try one it does not know.
+  if (system_calls.prctl(PR_GET_SECCOMP, 0) != 0) return;
+  detail::SchedulingAttributes attributes{};
+  if (system_calls.sched_getattr(&attributes) != 0 ||
+      (attributes.policy != SCHED_OTHER && attributes.policy != SCHED_BATCH)) {
     return;
   }
-  auto attributes = host_scheduling;
-  attributes.slice_ns = slice_ns;
-  system_calls.sched_setattr(&attributes);
+  const std::uint64_t before = std::exchange(attributes.slice_ns, slice_ns);
+  if (system_calls.sched_setattr(&attributes) == 0) host_slice_ns = before;
 }
 
 void become_worker(std::span<const int> kept) noexcept {

@@ -17,7 +17,8 @@ void become_server(const char* name, std::span<const int> kept) noexcept;
 
 /// For a server that has little to do and is to do it at once, where tasks keep all CPUs busy too:
 /// with a short slice of the CPU, Linux 6.12 and later let it run before those that have a long
-/// one. Its share of the CPUs stays the same, and its workers are scheduled as the host is.
+/// one. Its share of the CPUs stays the same, and its workers get slices as long as the host's.
+/// Does nothing where a filter watches the system calls.
 void shorten_slice() noexcept;
 
 /// For a worker, on top of what its server has mended: its name, an empty signal mask, a higher

@@ -25,7 +25,7 @@
 #ifdef __GLIBC__
 /// What `at_quick_exit` calls from a part of the C library that is in every program, and that would
 /// be looked up in the process that comes there first.
-// NOLINTNEXTLINE(bugprone-reserved-identifier): the C library's name
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the C library's name
 extern "C" int __cxa_at_quick_exit(void (*handler)(void*), void* argument) noexcept;
 #endif
 

@@ -36,9 +36,6 @@ constexpr std::chrono::nanoseconds longest_nap = std::chrono::milliseconds{1};
 /// news, which is a system call, and looks into open runs.
 constexpr int rounds_between_thorough = 64;
 
-/// How long the driver sleeps while no memory is left for chunks that a worker could run.
-constexpr std::chrono::milliseconds stuck_pause{10};
-
 /// Settled chunks that may lie about until a thread that makes new ones destroys them.
 constexpr std::size_t most_spent = 1024;
 
@@ -323,7 +320,7 @@ void Engine::wait_for_news(Lock& lock, Deadline deadline, bool of_workers) {
     if (!until || when < *until) until = when;
   };
   if (const auto timer = supervisor_.next_timer()) no_later_than(*timer);
-  if (dispatcher_.stuck()) no_later_than(Clock::now() + stuck_pause);
+  if (dispatcher_.stuck()) no_later_than(Clock::now() + submit::Dispatcher::retry_pause);
   pollfd fds[] = {{kicks_.get(), POLLIN, 0},
                   {segments_.doorbell(), static_cast<short>(of_workers ? POLLIN : 0), 0},
                   {supervisor_.server().channel(), POLLIN, 0},

@@ -106,8 +106,8 @@ void Engine::enqueue(const std::shared_ptr<Job>& job, submit::Fed& fed, const Lo
   for (auto& chunk : fed.chunks) dispatcher_.enqueue(std::move(chunk));
   fed.chunks.clear();
   publish_and_wake();
-  // A sleeping driver knows nothing of these chunks' deadlines.
-  if (job->batch->terms().timeout.count() != 0) kick(lock);
+  // A sleeping driver knows nothing of these chunks' deadlines, nor that memory is to be tried for.
+  if (job->batch->terms().timeout.count() != 0 || dispatcher_.stuck()) kick(lock);
 }
 
 /// Tells the batch what could not be fed, and of the input's end. Lets go of the lock for it, and

@@ -22,7 +22,7 @@ void Dispatcher::requeue(Chunk::Owner chunk) noexcept {
 std::size_t Dispatcher::refill(std::uint64_t now) noexcept {
   std::size_t count = 0;
   while (!held_ && !queue_.empty() && publisher_.free_slots() != 0 &&
-         place(*queue_.front()->payload)) {
+         place(*queue_.front()->payload, now)) {
     publish(queue_.pop_front(), now);
     ++count;
   }
@@ -32,8 +32,12 @@ std::size_t Dispatcher::refill(std::uint64_t now) noexcept {
 /// Brings the payload where workers can read it. While a worker has nothing to do, it does not wait
 /// for room, which may be held for ever: by a chunk behind it in the queue, or by a job whose input
 /// waits.
-bool Dispatcher::place(TaskPayload& payload) noexcept {
-  return memory_.bring_in(payload) || (published_ < workers_ && memory_.move_out(payload));
+bool Dispatcher::place(TaskPayload& payload, std::uint64_t now) noexcept {
+  if (memory_.bring_in(payload)) return true;
+  if (published_ >= workers_ || now < no_move_before_) return false;
+  if (memory_.move_out(payload)) return true;
+  no_move_before_ = now + static_cast<std::uint64_t>(std::chrono::nanoseconds(retry_pause).count());
+  return false;
 }
 
 void Dispatcher::publish(Chunk::Owner chunk, std::uint64_t now) noexcept {

@@ -6,6 +6,7 @@
 /// death leaves the chunk here, untouched.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -36,7 +37,8 @@ class Dispatcher {
   /// At the front: what a dead worker left comes before new work.
   void requeue(Chunk::Owner chunk) noexcept;
 
-  /// Publishes as long as there are chunks and free slots; returns how many.
+  /// Publishes as long as there are chunks, free slots and memory; returns how many. `now`:
+  /// monotonic ns.
   std::size_t refill(std::uint64_t now) noexcept;
 
   /// The chunk in the slot, if its ticket is this one; else null. Both numbers may be anything.
@@ -97,6 +99,10 @@ class Dispatcher {
   /// Whether a published chunk has deadlines.
   [[nodiscard]] bool has_timed() const noexcept { return timed_ != 0; }
   [[nodiscard]] bool has_queue() const noexcept { return !queue_.empty(); }
+  /// How often memory is tried for where there is none of any kind: the attempt may press hard on
+  /// what is left.
+  static constexpr std::chrono::milliseconds retry_pause{10};
+
   /// Whether chunks wait for memory, of any kind, while a worker has nothing to do. Nobody tells
   /// when there is some.
   [[nodiscard]] bool stuck() const noexcept {
@@ -121,7 +127,7 @@ class Dispatcher {
 
  private:
   void publish(Chunk::Owner chunk, std::uint64_t now) noexcept;
-  [[nodiscard]] bool place(TaskPayload& payload) noexcept;
+  [[nodiscard]] bool place(TaskPayload& payload, std::uint64_t now) noexcept;
   void forget(Chunk& chunk) noexcept;
   [[nodiscard]] bool impatient(const Chunk& chunk) const noexcept;
 
@@ -139,6 +145,7 @@ class Dispatcher {
   std::size_t eager_ = 0;       ///< published chunks of those whose results are wanted one by one
   std::size_t impatient_ = 0;   ///< published chunks that may need the parent before they end
   std::uint64_t last_ticket_ = 0;
+  std::uint64_t no_move_before_ = 0;  ///< monotonic ns
   bool held_ = false;
 };
 

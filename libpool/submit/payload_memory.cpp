@@ -88,10 +88,6 @@ void PayloadMemory::finish(TaskPayload& payload) {
     const std::lock_guard lock(mutex_);
     arena_.shrink(*payload.block_, payload.size);
     payload.capacity_ = payload.block_->size;
-  } else if (payload.heap_) {
-    const std::lock_guard lock(mutex_);
-    payload.waits_ = true;
-    ++waiting_;
   }
   in_flight_ -= before - payload.capacity_;
 }
@@ -107,7 +103,10 @@ bool PayloadMemory::bring_in(TaskPayload& payload) {
   {
     const std::lock_guard lock(mutex_);
     block = arena_.allocate(payload.size);
-    if (!block) return false;
+    if (!block) {
+      if (!std::exchange(payload.waits_, true)) ++waiting_;
+      return false;
+    }
     stop_waiting(payload);
   }
   std::memcpy(base_ + block->offset, payload.bytes_, payload.size);

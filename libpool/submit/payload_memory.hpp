@@ -60,7 +60,7 @@ class TaskPayload {
   std::optional<memory::Block> block_;
   std::optional<OwnMemory> own_;
   std::unique_ptr<std::byte[]> heap_;
-  bool waits_ = false;  ///< complete, on the heap, and counted as such
+  bool waits_ = false;  ///< there was no room to bring it in
 };
 
 /// Thread-safe. Outlives all its payloads.
@@ -84,7 +84,8 @@ class PayloadMemory {
   /// The payload is complete: unused memory is given back, own memory is sealed.
   void finish(TaskPayload& payload);
 
-  /// Brings a payload that waits on the heap into the arena; false while there is no room.
+  /// Brings a payload that waits on the heap into the arena; false while there is no room, which is
+  /// then kept for it.
   [[nodiscard]] bool bring_in(TaskPayload& payload);
 
   /// Gives a payload that waits on the heap memory of its own instead; false if there is none.
@@ -108,7 +109,7 @@ class PayloadMemory {
   std::mutex mutex_;
   // Guarded by mutex_.
   memory::Arena arena_;
-  std::size_t waiting_ = 0;  ///< payloads that wait on the heap
+  std::size_t waiting_ = 0;  ///< payloads that are to be brought in once there is room
 };
 
 /// Writes a payload, enlarging it as it grows.

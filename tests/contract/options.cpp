@@ -278,11 +278,11 @@ TEST_CASE("arguments with memory of their own wait for no shared memory") {
 
 TEST_CASE("an input that waits holds up nobody who needs shared memory") {
   oracle::Fresh fresh;
+  Script scripts[4];
   ProcessPool pool(2, {.task_memory = std::size_t{1} << 20});
   constexpr std::size_t size = std::size_t{200} << 10;  // a quarter of it, rounded up
   const auto length = [](const std::string& text) { return text.size(); };
   const auto large = [](int) { return std::string(size, 'x'); };
-  Script scripts[4];
   std::vector<libpool::ResultRange<std::size_t>> streams;
   for (Script& script : scripts) {
     script.items = 2;

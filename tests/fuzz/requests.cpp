@@ -45,6 +45,14 @@ class Kernel {
       errno = ENOENT;  // no /proc
       return -1;
     };
+    calls.readlink = [](const char*, char*, std::size_t) { return ssize_t{-1}; };
+    calls.sched_getaffinity = [](pid_t, std::size_t, cpu_set_t*) { return -1; };
+    calls.prctl = [](int, unsigned long) { return 0; };
+    calls.sched_getattr = [](detail::SchedulingAttributes*) { return 0; };
+    calls.sched_setattr = [](const detail::SchedulingAttributes* attributes) {
+      require(attributes->slice_ns > 0, "a slice is some time");
+      return 0;
+    };
     calls.close = [](int fd) {
       require(current->open_.erase(fd) == 1, "what is closed was open");
       return 0;

@@ -234,13 +234,16 @@ TEST_CASE("a payload gets memory of its own rather than wait while a worker has 
     const testing::Replaced none(
         detail::system_calls.memfd_create,
         +[](const char*, unsigned) { return errno = EMFILE, -1; });
-    CHECK(core.dispatcher.refill(0) == 0);
+    CHECK(core.dispatcher.refill(7) == 0);
     CHECK(core.dispatcher.stuck());
   }
-  CHECK(core.dispatcher.refill(0) == 1);
+  CHECK(core.dispatcher.refill(10'000'006) == 0);  // not yet again
+  CHECK(core.dispatcher.refill(10'000'007) == 1);
   CHECK(core.dispatcher.find(0, 1)->payload->has_own_memory());
   CHECK_FALSE(core.dispatcher.stuck());
-  CHECK(run_all(core) == Indices{0, 1});
+  core.dispatcher.settle(core.claim(0).slot);
+  CHECK(core.dispatcher.refill(10'000'007) == 1);
+  core.dispatcher.settle(core.claim(0).slot);
   CHECK(core.plain.memory.in_flight() == before);
 }
 

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <doctest/doctest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include <libpool/process_pool.hpp>
+#include <tests/contract/contract.hpp>
 #include <tests/support/core_parts.hpp>
 #include <tests/support/oracle.hpp>
 #include <tests/support/replaced.hpp>
@@ -308,6 +310,42 @@ TEST_CASE("a payload of own memory is handed over whenever it is claimed") {
   }
   core->terminate();
   core->join();
+}
+
+TEST_CASE("memory that was missing when a chunk came is tried for again though the driver slept") {
+  using contract::Script;
+  oracle::Fresh fresh;
+  Script scripts[4];  // inputs that wait with all of the arena in their hands
+  ProcessPool pool(2, {.task_memory = std::size_t{1} << 20});
+  constexpr std::size_t size = std::size_t{200} << 10;
+  const auto length = [](const std::string& text) { return text.size(); };
+  const auto large = [](int) { return std::string(size, 'x'); };
+  std::vector<ResultRange<std::size_t>> streams;
+  for (Script& script : scripts) {
+    script.items = 2;
+    script.waits_at = 1;
+    streams.push_back(pool.imap(length, contract::Scripted(script) | std::views::transform(large)));
+  }
+  for (auto& stream : streams) CHECK(stream.next() == size);
+  for (const Script& script : scripts) {
+    CHECK(oracle::eventually([&] { return script.waits.load(); }));
+  }
+  const auto blocked = pool.apply_async(contract::wait_at_gate, 0);
+  CHECK(oracle::arrived(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the driver falls asleep
+  static bool missed;
+  missed = false;
+  const Replaced once(
+      system_calls.memfd_create, +[](const char* name, unsigned flags) {
+        if (!std::exchange(missed, true)) return errno = EMFILE, -1;
+        return ::memfd_create(name, flags);
+      });
+  const auto call = pool.apply_async(length, std::string(size, 'y'));
+  CHECK(call.wait(std::chrono::seconds(10)));  // sooner than the inputs give up
+  CHECK(missed);
+  oracle::Fresh::open_gate();
+  for (Script& script : scripts) script.release = true;
+  CHECK(blocked.get() == 0);
 }
 
 TEST_CASE("a pool whose arena cannot grow works with what it has") {

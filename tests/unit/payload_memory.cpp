@@ -98,6 +98,8 @@ TEST_CASE("room in the arena goes to those that wait for it before it goes to ne
   };
   TaskPayload first = wait();
   TaskPayload second = wait();
+  CHECK_FALSE(plain.memory.bring_in(first));
+  CHECK_FALSE(plain.memory.bring_in(second));
   others.clear();
   CHECK_FALSE(plain.memory.has_room(1));
   CHECK_FALSE(plain.memory.allocate(1).in_arena());
@@ -118,6 +120,7 @@ TEST_CASE("a payload on the heap can get memory of its own, and waits no longer"
     writer.write(bytes.data(), bytes.size());
     TaskPayload payload = writer.finish();
     payload.chunks = 3;
+    CHECK_FALSE(plain.memory.bring_in(payload));
     CHECK(plain.memory.move_out(payload));
     CHECK(payload.has_own_memory());
     CHECK(payload.chunks == 3);
