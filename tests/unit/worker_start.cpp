@@ -204,7 +204,9 @@ TEST_CASE("a server gets the CPU soon where the kernel knows slices, a worker as
   const Event event = pool.expect(Kind::spawned);
   await_hello(event);
   const std::uint64_t hosts = slice(0);
-  const std::uint64_t shortest = hosts == 0 ? 0 : 100'000;
+  // Not where system calls are watched, as in some containers.
+  const bool shortens = hosts != 0 && ::prctl(PR_GET_SECCOMP) == 0;
+  const std::uint64_t shortest = shortens ? 100'000 : hosts;
   CHECK(oracle::eventually([&] { return slice(pool.server.pid()) == shortest; }));
   CHECK(slice(event.report.pid) == hosts);
   ::kill(event.report.pid, SIGKILL);
