@@ -47,9 +47,9 @@ struct PoolOptions {
   std::size_t task_memory = std::size_t{128} << 20;
 
   /// Bytes of each worker's result ring; rounded up to a power of two, at least 4 KiB and at most
-  /// 1 GiB. Results larger than it are streamed through it. 64 KiB stay in a CPU's second-level
+  /// 1 GiB. Results larger than it are streamed through it. 128 KiB stay in a CPU's second-level
   /// cache.
-  std::size_t result_ring = std::size_t{64} << 10;
+  std::size_t result_ring = std::size_t{128} << 10;
 
   /// Largest single result in bytes; a larger one becomes a `SerializationError` of its item.
   /// Guards the parent against a runaway worker.
@@ -57,7 +57,8 @@ struct PoolOptions {
 
   /// Bytes of encoded arguments that may wait in the parent and in shared memory before feeding
   /// pauses. The memory of all payloads is bounded by this plus one chunk a job. `apply_async`
-  /// never pauses.
+  /// never pauses. Each job also pauses where it has three chunks and 256 KiB a worker in the pool:
+  /// what is written further ahead leaves the caches before it is read.
   std::size_t max_payload_in_flight = std::size_t{256} << 20;
 
   /// Bytes of memory that large results were received in and that the pool keeps for the next ones,

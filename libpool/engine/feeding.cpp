@@ -19,6 +19,13 @@ namespace {
 /// wakes.
 constexpr std::size_t waiting_chunks = 16;
 
+/// What a worker needs to have before it so that it never waits, and bytes of payload that stay in
+/// the caches: a job that has given every worker this much waits until some of it is done. Payloads
+/// written further ahead would be read from memory that is several times slower, and so would the
+/// results after them.
+constexpr std::size_t chunks_a_worker = 3;
+constexpr std::size_t payload_a_worker = std::size_t{256} << 10;
+
 /// Payloads of so many bytes wait for room in shared memory before they are written, not after.
 constexpr std::size_t large_payload = std::size_t{64} << 10;
 
@@ -35,6 +42,10 @@ bool Engine::may_feed(const Job& job) noexcept {
   if (job.input_ended || job.abandoned || job.feeding || job.sated) return false;
   if (job.batch->terms().feeding == Feeding::at_submit) return true;
   if (job.waiting >= waiting_chunks || memory_.in_flight() >= max_in_flight_) return false;
+  if (job.chunks >= chunks_a_worker * pool_.workers &&
+      job.chunks * job.chunk_bytes >= payload_a_worker * pool_.workers) {
+    return false;
+  }
   // With a chunk in the queue, it is served in its turn whatever others need.
   return job.chunks == 0 || job.expected_bytes < large_payload ||
          memory_.has_room(job.expected_bytes);

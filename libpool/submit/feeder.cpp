@@ -109,6 +109,7 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
       parcel->payload.chunks = fed.chunks.size();
       // A large payload says little about the next one, whose memory would be reserved for nothing.
       job->expected_bytes = std::min(parcel->payload.size, memory.largest_block());
+      job->chunk_bytes = parcel->payload.size / fed.chunks.size();
     }
   } catch (...) {
     // No memory for a payload. Items already pulled are lost to the input, so they and it end here.

@@ -6,6 +6,8 @@
 
 #include <sched.h>
 
+#include <atomic>
+#include <ranges>
 #include <set>
 #include <thread>
 #include <type_traits>
@@ -255,6 +257,31 @@ TEST_CASE("large arguments wait for shared memory, whatever brought them, and al
   CHECK(drain(std::move(stream)) == sizes);
   CHECK(lazy.get() == sizes);
   for (std::size_t i = 0; i < calls.size(); ++i) CHECK(calls[i].get() == sizes[i]);
+}
+
+TEST_CASE("large arguments are written a few chunks a worker ahead, small ones further") {
+  oracle::Fresh fresh;
+  ProcessPool pool(2);
+  const auto hold = [](const std::string& text) {
+    oracle::pass_gate();
+    return text.size();
+  };
+  std::atomic<std::size_t> pulled = 0;
+  const auto texts = [&](std::size_t size) {
+    return std::views::iota(0, 100) | std::views::transform([&pulled, size](int) {
+             ++pulled;
+             return std::string(size, 'x');
+           });
+  };
+  const auto large = pool.map_async(hold, texts(std::size_t{1} << 20), {.chunksize = 1});
+  REQUIRE(oracle::arrived(2));
+  CHECK(oracle::eventually([&] { return pulled == 6; }));
+  const auto small = pool.map_async(hold, texts(10), {.chunksize = 1});
+  CHECK(oracle::eventually([&] { return pulled >= 6 + 100; }));
+  CHECK(pulled == 6 + 100);
+  oracle::Fresh::open_gate();
+  CHECK(large.get().size() == 100);
+  CHECK(small.get().size() == 100);
 }
 
 TEST_CASE("arguments with memory of their own wait for no shared memory") {
