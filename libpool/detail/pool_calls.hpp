@@ -297,12 +297,19 @@ class PoolCalls {
             .chunk_bytes = options.chunksize ? SIZE_MAX : submit::largest_automatic_payload};
   }
 
+  /// A caller whose range workers may read until it leaves.
+  struct Lender {
+    Borrowing& borrowing;
+    ~Lender() { borrowing.end(); }
+  };
+
   template <class Store, Unpack unpack, class F, class Range>
   auto run_all(F&& f, Range&& range, const MapOptions& options) -> typename Store::Value {
     check(options);
     auto source = source_of<F, unpack, true>(std::forward<Range>(range));
     auto store = std::make_shared<Store>(terms(Feeding::by_caller, options),
                                          chunk_rule(options.chunksize, source));
+    const Lender lender{store->borrowing};
     start(std::forward<F>(f), std::move(source), store);
     return wait_for(*store);
   }

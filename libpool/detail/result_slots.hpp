@@ -13,6 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -26,11 +27,14 @@ namespace libpool::detail {
 /// Segments that never move: the first as large as the input claims to be, the others doubling.
 template <class R>
 class ResultSlots {
+ public:
   /// Such results are written straight into the vector that the caller gets. (Elements of
   /// `std::vector<bool>` share bytes, which two threads must not write.)
   static constexpr bool direct = std::is_trivially_copyable_v<R> &&
                                  std::is_trivially_default_constructible_v<R> &&
                                  !std::is_same_v<R, bool>;
+
+ private:
   using Slot = std::conditional_t<direct, R, std::optional<R>>;
 
  public:
@@ -57,6 +61,13 @@ class ResultSlots {
 
   /// Each index is put at most once; different ones by different threads at once.
   void put(std::size_t index, R&& value) { slot(index) = std::move(value); }
+
+  /// Places side by side, for `index` and up to `count - 1` after it: to be written instead of put.
+  [[nodiscard]] std::span<R> places(std::size_t index, std::size_t count) noexcept
+    requires direct
+  {
+    return {&slot(index), std::min(count, contiguous_from(index))};
+  }
 
   /// Puts results that lie side by side as bits; false where they have to be put one by one.
   bool place(std::size_t index, std::size_t count, const std::byte* bits) noexcept {

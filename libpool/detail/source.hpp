@@ -1,9 +1,8 @@
 /// Inputs: what `map`, `starmap` and `apply` are given, as one typed, single-threaded sequence of
 /// argument tuples.
 ///
-/// Runs in the parent, on the one thread that feeds the batch. Neighbours: the calls of the pools
-/// make sources, the process codec encodes what they yield, the thread pool stores it. A worker's
-/// death never reaches here.
+/// Runs in the parent, on the thread that feeds the batch. Neighbours: the calls of the pools make
+/// sources, the process codec encodes what they yield, the thread pool stores it.
 ///
 /// A Source has
 /// - `Arguments`, `std::tuple<A...>`: the decayed types that travel, converted for f where it is
@@ -37,8 +36,7 @@ namespace libpool::detail {
 
 // -- where the range lives -----------------------------------------------------------------------
 
-/// An lvalue of the caller's, for calls that block. Its elements may be gone when the call has
-/// returned.
+/// An lvalue of the caller's, for calls that block: gone, perhaps, when the call has returned.
 template <class Range>
 class BorrowedRange {
  public:
@@ -109,8 +107,8 @@ auto keep_range(Given&& given) {
 
 // -- a cursor over a range -----------------------------------------------------------------------
 
-/// Steps through a range, late: an element is asked for only when it is wanted, because a step of
-/// an input range may block or compute. Nothing of the range is touched before the first step.
+/// Steps through a range, late: an element is asked for only when it is wanted, because a step may
+/// block or compute. Nothing of the range is touched before the first step.
 template <class Range>
 class Cursor {
  public:
@@ -273,6 +271,8 @@ class RangeSource {
   using Element =
       std::conditional_t<How::movable, typename How::Element, const typename How::Element>;
 
+  /// The elements are the caller's, who may leave before the batch is over.
+  static constexpr bool borrows = std::same_as<Storage, BorrowedRange<Range>>;
   /// Whether f can be given the elements where they lie, by any thread: a container of the batch's
   /// own, whose iterators give references into it.
   static constexpr bool keeps_elements = [] {

@@ -6,11 +6,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
+#include <cstring>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -85,11 +88,28 @@ struct ElementRow {
   Element* first = nullptr;
 };
 
-/// What a pull keeps of its items: places in the batch's own container, or the arguments
-/// themselves.
+/// Elements that lie side by side with the caller of a call that blocks. They are copied out block
+/// by block, just before they are run, while the caller cannot leave.
+template <class Element>
+struct BorrowedRow {
+  static constexpr std::size_t block = std::max<std::size_t>(8192 / sizeof(Element), 1);
+  const Element* first = nullptr;
+};
+
+template <class Source>
+concept ReadInBlocks = Source::borrows && requires(Source& source) { source.contiguous(); } &&
+                       sizeof(typename Source::Element) <= 256;
+
+/// What a pull keeps of its items: places in the batch's own container, in the caller's, or the
+/// arguments themselves.
 template <class Source>
 struct ItemsOf {
   using type = std::vector<typename Source::Arguments>;
+};
+template <class Source>
+  requires ReadInBlocks<Source>
+struct ItemsOf<Source> {
+  using type = BorrowedRow<std::remove_const_t<typename Source::Element>>;
 };
 template <class Source>
   requires(Source::keeps_elements && Source::side_by_side)
@@ -168,7 +188,11 @@ class TypedThreadJob final : public ThreadJob {
     } else if constexpr (requires { source_->contiguous(); }) {
       const auto left = source_->contiguous();
       pulled.count = std::min(limit, left.size());
-      items.assign(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(pulled.count));
+      if constexpr (ReadInBlocks<Source>) {
+        items.first = left.data();
+      } else {
+        items.assign(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(pulled.count));
+      }
       source_->skip(pulled.count);
       pulled.ended = pulled.count == left.size();
     } else {
@@ -214,18 +238,64 @@ class TypedThreadJob final : public ThreadJob {
 
   template <class Function>
   void run_items(Function& function, const ThreadChunk& chunk, ThreadRun& run) noexcept {
-    for (std::size_t item = chunk.begin; item != chunk.end; ++item) {
-      const std::size_t index = chunk.first_index + item;
-      if (!run.begin(index)) return;
+    typename Call::Callee callee = function;
+    const std::size_t first = chunk.first_index + chunk.begin;
+    if constexpr (Source::single) {
+      const auto call = [&](std::size_t) -> decltype(auto) {
+        return call_with(callee, source_->arguments());
+      };
+      (void)run_block(first, chunk.size(), call, run);
+    } else {
+      auto& items = *static_cast<Items*>(chunk.items.get());
+      if constexpr (ReadInBlocks<Source>) {
+        run_borrowed(callee, items.first + chunk.begin, first, chunk.size(), run);
+      } else {
+        const auto call = [&, begin = chunk.begin](std::size_t item) -> decltype(auto) {
+          return call_with_item(callee, items, begin + item);
+        };
+        (void)run_block(first, chunk.size(), call, run);
+      }
+    }
+  }
+
+  template <class Callee, class Element>
+  void run_borrowed(Callee& callee, const Element* elements, std::size_t first, std::size_t count,
+                    ThreadRun& run) noexcept {
+    using Row = BorrowedRow<Element>;
+    alignas(Element) std::array<std::byte, Row::block * sizeof(Element)> bytes;
+    auto* const copies = reinterpret_cast<Element*>(bytes.data());
+    const auto call = [&callee, copies](std::size_t item) -> decltype(auto) {
+      return std::invoke(callee, static_cast<std::tuple_element_t<0, Received>>(copies[item]));
+    };
+    for (std::size_t begin = 0; begin != count;) {
+      const std::size_t items = std::min(count - begin, Row::block);
+      if (!store_.borrowing.begin_reading()) return;
+      std::memcpy(bytes.data(), elements + begin, items * sizeof(Element));
+      store_.borrowing.end_reading();
+      if (!run_block(first + begin, items, call, run)) return;
+      begin += items;
+    }
+  }
+
+  /// Runs `call(0)` up to `call(count - 1)`, whose places in the batch begin with `first`. False
+  /// if nobody wants what comes after them.
+  template <class CallItem>
+  bool run_block(std::size_t first, std::size_t count, const CallItem& call,
+                 ThreadRun& run) noexcept {
+    if constexpr (requires { store_.places(first, count); }) {
+      if (!run.timed()) return run_into_places(first, count, call, run);
+    }
+    for (std::size_t index = first; index != first + count; ++index) {
+      if (!run.begin(index)) return false;
       std::exception_ptr error;
       try {
         if constexpr (std::is_void_v<typename Call::Raw>) {
-          call(function, chunk, item);
-          if (!run.finish()) return;
+          call(index - first);
+          if (!run.finish()) return false;
           succeed(index, std::monostate{}, run);
         } else {
-          Result result(call(function, chunk, item));
-          if (!run.finish()) return;
+          Result result(call(index - first));
+          if (!run.finish()) return false;
           succeed(index, std::move(result), run);
         }
         continue;
@@ -233,27 +303,52 @@ class TypedThreadJob final : public ThreadJob {
         error = std::current_exception();
       }
       // Handed over whole, out of the handler, which would hold it until its end.
-      if (!run.finish()) return;
+      if (!run.finish()) return false;
       fail(index, std::move(error), run);
     }
+    return true;
   }
 
-  template <class Function>
-  decltype(auto) call(Function& function, const ThreadChunk& chunk, std::size_t item) {
-    typename Call::Callee callee = function;
-    if constexpr (Source::single) {
-      return call_with(callee, source_->arguments());
-    } else {
-      auto& items = *static_cast<Items*>(chunk.items.get());
-      if constexpr (!Source::keeps_elements) {
-        return call_with(callee, items[item]);
-      } else {
-        using First = std::tuple_element_t<0, Received>;
-        if constexpr (Source::side_by_side) {
-          return std::invoke(callee, static_cast<First>(items.first[item]));
-        } else {
-          return std::invoke(callee, static_cast<First>(*items[item]));
+  /// The same where results are written straight to where the caller gets them, in a loop that
+  /// does nothing else but to look whether they are still wanted.
+  template <class CallItem>
+  bool run_into_places(std::size_t first, std::size_t count, const CallItem& call,
+                       ThreadRun& run) noexcept {
+    const Batch& batch = this->batch();
+    std::size_t& task = run.task();
+    std::size_t item = 0;
+    while (item != count) {
+      const std::span<Result> places = store_.places(first + item, count - item);
+      const std::size_t begin = item;
+      const std::size_t end = item + places.size();
+      std::exception_ptr error;
+      try {
+        for (; item != end && !batch.abandoned(); ++item) {
+          task = first + item;
+          places[item - begin] = call(item);
         }
+      } catch (...) {
+        error = std::current_exception();
+      }
+      // The last one came too late if the batch was abandoned meanwhile.
+      const bool wanted = run.finish();
+      run.add(ItemEnd::succeeded, item - begin - (!wanted && !error && item != begin ? 1 : 0));
+      if (!wanted) return false;
+      if (error) fail(first + item++, std::move(error), run);
+    }
+    return true;
+  }
+
+  template <class Callee>
+  static decltype(auto) call_with_item(Callee& callee, Items& items, std::size_t item) {
+    if constexpr (!Source::keeps_elements) {
+      return call_with(callee, items[item]);
+    } else {
+      using First = std::tuple_element_t<0, Received>;
+      if constexpr (Source::side_by_side) {
+        return std::invoke(callee, static_cast<First>(items.first[item]));
+      } else {
+        return std::invoke(callee, static_cast<First>(*items[item]));
       }
     }
   }

@@ -98,8 +98,14 @@ class LIBPOOL_EXPORT ThreadRun {
   /// The worker was replaced while an item ran: what is left of the chunk belongs to others.
   [[nodiscard]] bool taken_away() const noexcept { return taken_away_; }
 
-  /// Counts an item that the batch will count as settled with its chunk, in `settle`.
-  void add(ItemEnd end) noexcept { ++(end == ItemEnd::succeeded ? succeeded_ : failed_); }
+  /// The place in its batch of the item that runs now, where items are not timed: `begin` without
+  /// its question.
+  [[nodiscard]] std::size_t& task() noexcept { return place_.task; }
+
+  /// Counts items that the batch will count as settled with their chunk, in `settle`.
+  void add(ItemEnd end, std::size_t items = 1) noexcept {
+    (end == ItemEnd::succeeded ? succeeded_ : failed_) += items;
+  }
 
   /// Counts an item that is settled right after.
   void count_one(ItemEnd end) noexcept;

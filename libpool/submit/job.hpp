@@ -30,7 +30,7 @@ struct Job {
 
   // Owned by the feeding thread.
   std::size_t expected_bytes = 128;  ///< of the next chunk's payload, from the last one's
-  std::size_t chunk_bytes = 0;        ///< of the last payload, by its chunks
+  std::size_t chunk_bytes = 0;       ///< of the last payload, by its chunks
   std::vector<std::byte> call;       ///< token and callable, once encoded and if they are small
 
   // Guarded by the core's mutex.

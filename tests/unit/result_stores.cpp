@@ -5,8 +5,10 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 
 #include <tests/support/fake_core.hpp>
+#include <tests/support/oracle.hpp>
 
 using namespace libpool::detail;
 using namespace libpool::testing;
@@ -130,4 +132,27 @@ TEST_CASE("a single item is pulled once, and ends the input by itself") {
   CHECK(store->input_ended());
   store->store(0, std::make_unique<int>(5));
   CHECK(*store->value() == 5);
+}
+
+TEST_CASE("a caller that has lent its input leaves when nobody reads, and then nobody does again") {
+  Borrowing borrowing;
+  REQUIRE(borrowing.begin_reading());
+  REQUIRE(borrowing.begin_reading());
+  borrowing.end_reading();
+  std::atomic<bool> left = false;
+  std::thread caller([&] {
+    borrowing.end();
+    left = true;
+  });
+  // Once the caller wants to leave, nobody else begins; but it stays for the one that reads.
+  CHECK(oracle::eventually([&] {
+    if (!borrowing.begin_reading()) return true;
+    borrowing.end_reading();
+    return false;
+  }));
+  CHECK_FALSE(left);
+  borrowing.end_reading();
+  caller.join();
+  CHECK(left);
+  CHECK_FALSE(borrowing.begin_reading());
 }
