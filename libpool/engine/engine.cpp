@@ -32,6 +32,11 @@ constexpr std::chrono::nanoseconds short_chunk = std::chrono::microseconds{48};
 constexpr std::chrono::nanoseconds eager_nap = std::chrono::microseconds{100};
 constexpr std::chrono::nanoseconds longest_nap = std::chrono::milliseconds{1};
 
+/// How long the driver sleeps at first where a worker was woken and waits behind another one for
+/// its CPU; twice as long each time. A CPU that is left by the driver looks for somebody who waits,
+/// but it does so only then, and does not find everybody each time.
+constexpr std::chrono::nanoseconds first_sleep = std::chrono::microseconds{50};
+
 /// A driver that does not sleep takes a thorough round once in so many: it asks the fork server for
 /// news, which is a system call, and looks into open runs.
 constexpr int rounds_between_thorough = 64;
@@ -160,6 +165,7 @@ std::chrono::nanoseconds Engine::time_to_nap() noexcept {
   if (std::exchange(kicked_, false)) return {};  // to look again first
   const std::size_t chunks = dispatcher_.patient_chunks();
   if (chunks <= pool_.workers) return {};
+  if (supervisor_.still_waking()) return first_sleep;
   const std::uint64_t ended = dispatcher_.last_ticket() - dispatcher_.published_chunks();
   pace_.update(supervisor_.busy(), ended);
   const auto half = pace_.time_for(chunks, pool_.workers) / 2;
@@ -328,8 +334,11 @@ void Engine::wait_for_news(Lock& lock, Deadline deadline, bool of_workers) {
   const nfds_t count = supervisor_.broken() != nullptr ? 2 : 4;  // a dead server's fire for ever
   asleep_ = true;
   bool over = false;
+  std::chrono::nanoseconds longest = first_sleep;
   do {
-    const Clock::time_point audit = Clock::now() + supervise::Supervisor::audit_period;
+    if (!supervisor_.still_waking()) longest = supervise::Supervisor::audit_period;
+    const Clock::time_point audit = Clock::now() + longest;
+    longest = std::min<std::chrono::nanoseconds>(2 * longest, supervise::Supervisor::audit_period);
     const timespec pause = time_left(until ? std::min(*until, audit) : audit);
     lock.unlock();
     over = system_calls.ppoll(fds, count, &pause, nullptr) != 0;

@@ -167,6 +167,13 @@ void Supervisor::wake_idle(std::size_t count) noexcept {
   }
 }
 
+bool Supervisor::still_waking() const noexcept {
+  const auto workers = static_cast<std::uint32_t>(workers_.size());
+  const WorkerRecord& record = workers_[(next_to_wake_ + workers - 1) % workers];
+  return record.state != State::absent &&
+         record.reader.lane().park.state() == ring::ParkWord::State::notified;
+}
+
 // Modelled in tests/model/pool.pml as a part of count_wakes.
 bool Supervisor::enough_look(std::size_t chunks) const noexcept {
   if (chunks > workers_.size()) return false;

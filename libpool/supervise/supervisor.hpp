@@ -64,6 +64,8 @@ class Supervisor {
   /// Whether at least so many workers look for chunks. As many as there are chunks in the ring,
   /// claimed or not, will take all of them without a wake.
   [[nodiscard]] bool enough_look(std::size_t chunks) const noexcept;
+  /// Whether the worker that was woken last has not run yet: no CPU has taken it.
+  [[nodiscard]] bool still_waking() const noexcept;
 
   /// Kills the workers that hold chunks of this job, and no others.
   void stop(const submit::Job& job, collect::Deliveries& deliveries);

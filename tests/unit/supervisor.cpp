@@ -85,6 +85,23 @@ TEST_CASE("only living workers that look for chunks count as many as there are")
   CHECK_FALSE(pool.supervisor.enough_look(2));
 }
 
+TEST_CASE("the worker that was woken last is waking until it runs") {
+  SupervisedCore pool(3);
+  REQUIRE(pool.all_alive());
+  const auto park = [&](std::uint32_t worker) -> ring::ParkWord& {
+    return pool.core.lanes[worker].header.park;
+  };
+  CHECK_FALSE(pool.supervisor.still_waking());
+  for (const std::uint32_t woken : {0u, 1u, 2u, 0u}) {
+    park(woken).announce(State::idle);
+    CHECK(pool.supervisor.still_waking() == (woken == 2));
+    pool.supervisor.wake_idle(1);
+    CHECK(pool.supervisor.still_waking());
+    if (woken != 1) park(woken).look();  // number 1 is late
+    CHECK(pool.supervisor.still_waking() == (woken == 1));
+  }
+}
+
 TEST_CASE("a round settles what workers have published and counts it for them") {
   SupervisedCore pool;
   REQUIRE(pool.all_alive());
