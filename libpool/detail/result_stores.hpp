@@ -5,19 +5,17 @@
 /// calls take the value.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <new>
 #include <optional>
 #include <span>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include <libpool/detail/borrowing.hpp>
 #include <libpool/detail/job_store.hpp>
 #include <libpool/detail/result_slots.hpp>
 #include <libpool/outcome.hpp>
@@ -45,34 +43,11 @@ using vector_or_void_t =
     typename std::conditional_t<std::is_void_v<R>, std::type_identity<void>,
                                 std::type_identity<std::vector<stored_t<R>>>>::type;
 
-/// Whether the elements that the caller of a blocking call has lent may still be read: a batch that
-/// is abandoned lets its caller go while workers run what they have of it. Thread-safe.
-class Borrowing {
- public:
-  /// False if the caller has left. Else `end_reading` must follow, soon.
-  [[nodiscard]] bool begin_reading() noexcept {
-    if ((word_.fetch_add(1) & left) == 0) return true;
-    end_reading();
-    return false;
-  }
-  void end_reading() noexcept { word_.fetch_sub(1); }
-
-  /// The caller leaves, once nobody reads.
-  void end() noexcept {
-    word_.fetch_or(left);
-    while (word_.load() != left) std::this_thread::yield();
-  }
-
- private:
-  static constexpr std::uint32_t left = std::uint32_t{1} << 31;
-  std::atomic<std::uint32_t> word_{0};  ///< readers, and whether the caller has left
-};
-
 /// What a store of many results has beside its slots: chunks, and room made before each.
 template <class Value, class Slot>
 class ManyStore : public JobStore<Value> {
  public:
-  Borrowing borrowing;
+  Borrowing borrowing;  ///< of the range of a call that blocks
 
   using Terms = Batch::Terms;
   ManyStore(Terms terms, ChunkRule rule, Callbacks<Value> callbacks = {})

@@ -80,7 +80,7 @@ class KeptView {
   View view_;
 };
 
-/// Chooses where the range of a call lives, and how its elements are given to f.
+/// Chooses where a call's range lives, and how its elements are given to f.
 template <bool blocking, class Given>
 auto keep_range(Given&& given) {
   using Range = std::remove_reference_t<Given>;
@@ -267,16 +267,16 @@ class RangeSource {
   static constexpr bool side_by_side = SideBySide<Range>;
   using Arguments = typename Unpacked::Arguments;
   using Received = typename Unpacked::Received;
-  /// An element of the range, as const as f sees it.
+  /// As const as f sees it.
   using Element =
       std::conditional_t<How::movable, typename How::Element, const typename How::Element>;
 
-  /// The elements are the caller's, who may leave before the batch is over.
   static constexpr bool borrows = std::same_as<Storage, BorrowedRange<Range>>;
-  /// Whether f can be given the elements where they lie, by any thread: a container of the batch's
-  /// own, whose iterators give references into it.
+  /// Whether any thread can read the elements where they lie: iterators of a container give
+  /// references into it, and f wants them as they are. For a container of the batch's own, f can be
+  /// given the elements themselves.
   static constexpr bool keeps_elements = [] {
-    if constexpr (Storage::owns && std::ranges::forward_range<Range> && How::lvalue) {
+    if constexpr ((Storage::owns || borrows) && std::ranges::forward_range<Range> && How::lvalue) {
       if constexpr (Storage::moves && !How::movable) return false;
       return !Unpacked::converts;
     } else {

@@ -24,6 +24,7 @@
 #include <libpool/detail/callable.hpp>
 #include <libpool/detail/export.hpp>
 #include <libpool/detail/thread_run.hpp>
+#include <libpool/errors.hpp>
 
 namespace libpool::detail {
 
@@ -88,28 +89,11 @@ struct ElementRow {
   Element* first = nullptr;
 };
 
-/// Elements that lie side by side with the caller of a call that blocks. They are copied out block
-/// by block, just before they are run, while the caller cannot leave.
-template <class Element>
-struct BorrowedRow {
-  static constexpr std::size_t block = std::max<std::size_t>(8192 / sizeof(Element), 1);
-  const Element* first = nullptr;
-};
-
-template <class Source>
-concept ReadInBlocks = Source::borrows && requires(Source& source) { source.contiguous(); } &&
-                       sizeof(typename Source::Element) <= 256;
-
-/// What a pull keeps of its items: places in the batch's own container, in the caller's, or the
+/// What a pull keeps of its items: places in the batch's own container or in the caller's, or the
 /// arguments themselves.
 template <class Source>
 struct ItemsOf {
   using type = std::vector<typename Source::Arguments>;
-};
-template <class Source>
-  requires ReadInBlocks<Source>
-struct ItemsOf<Source> {
-  using type = BorrowedRow<std::remove_const_t<typename Source::Element>>;
 };
 template <class Source>
   requires(Source::keeps_elements && Source::side_by_side)
@@ -121,6 +105,11 @@ template <class Source>
 struct ItemsOf<Source> {
   using type = std::vector<typename Source::Element*>;
 };
+
+/// Elements of the caller's that are copied some at a time.
+template <class Source>
+concept CopiedInBlocks = Source::borrows && requires(Source& source) { source.contiguous(); } &&
+                         sizeof(typename Source::Element) <= 256;
 
 template <class F, class Source, class Store>
 class TypedThreadJob final : public ThreadJob {
@@ -155,8 +144,10 @@ class TypedThreadJob final : public ThreadJob {
   }
 
   void drop_source() noexcept override {
-    // Where the items are places in the source, it lives as long as they do.
-    if constexpr (!Source::keeps_elements && !Source::single) source_.reset();
+    // Where the items are places in the batch's own container, it lives as long as they do.
+    if constexpr (!Source::single) {
+      if constexpr (!Source::keeps_elements || Source::borrows) source_.reset();
+    }
   }
 
   void run(const ThreadChunk& chunk, ThreadRun& run) noexcept override {
@@ -180,21 +171,21 @@ class TypedThreadJob final : public ThreadJob {
   // -- pulling -----------------------------------------------------------------------------------
 
   void take(Items& items, std::size_t limit, Pulled& pulled) {
-    if constexpr (Source::keeps_elements) {
-      const auto keep = [&](auto* element) { take_place(items, element, pulled); };
-      while (pulled.count < limit && !pulled.item_error && !pulled.ended) {
-        pulled.ended = !source_->next_element(keep);
-      }
-    } else if constexpr (requires { source_->contiguous(); }) {
+    if constexpr (requires { source_->contiguous(); }) {
       const auto left = source_->contiguous();
       pulled.count = std::min(limit, left.size());
-      if constexpr (ReadInBlocks<Source>) {
-        items.first = left.data();
+      if constexpr (Source::keeps_elements) {
+        items.first = const_cast<typename Source::Element*>(left.data());
       } else {
         items.assign(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(pulled.count));
       }
       source_->skip(pulled.count);
       pulled.ended = pulled.count == left.size();
+    } else if constexpr (Source::keeps_elements) {
+      const auto keep = [&](auto* element) { take_place(items, element, pulled); };
+      while (pulled.count < limit && !pulled.item_error && !pulled.ended) {
+        pulled.ended = !source_->next_element(keep);
+      }
     } else {
       const auto copy = [&](auto&&... arguments) {
         take_arguments(items, pulled, std::forward<decltype(arguments)>(arguments)...);
@@ -247,33 +238,56 @@ class TypedThreadJob final : public ThreadJob {
       (void)run_block(first, chunk.size(), call, run);
     } else {
       auto& items = *static_cast<Items*>(chunk.items.get());
-      if constexpr (ReadInBlocks<Source>) {
-        run_borrowed(callee, items.first + chunk.begin, first, chunk.size(), run);
+      const std::size_t begin = chunk.begin;
+      if constexpr (CopiedInBlocks<Source>) {
+        run_blocks(callee, items.first + begin, first, chunk.size(), run);
+      } else if constexpr (!Source::keeps_elements) {
+        const auto call = [&](std::size_t item) -> decltype(auto) {
+          return call_with(callee, items[begin + item]);
+        };
+        (void)run_block(first, chunk.size(), call, run);
       } else {
-        const auto call = [&, begin = chunk.begin](std::size_t item) -> decltype(auto) {
-          return call_with_item(callee, items, begin + item);
+        using First = std::tuple_element_t<0, Received>;
+        [[maybe_unused]] std::optional<std::remove_const_t<typename Source::Element>> copy;
+        const auto call = [&](std::size_t item) -> decltype(auto) {
+          auto& element = element_of(items, begin + item);
+          if constexpr (Source::borrows) {
+            // Stays until the next, because a result may refer to it.
+            if (!store_.borrowing.read([&] { copy.emplace(element); })) throw TaskCancelled();
+            return std::invoke(callee, static_cast<First>(*copy));
+          } else {
+            return std::invoke(callee, static_cast<First>(element));
+          }
         };
         (void)run_block(first, chunk.size(), call, run);
       }
     }
   }
 
-  template <class Callee, class Element>
-  void run_borrowed(Callee& callee, const Element* elements, std::size_t first, std::size_t count,
-                    ThreadRun& run) noexcept {
-    using Row = BorrowedRow<Element>;
-    alignas(Element) std::array<std::byte, Row::block * sizeof(Element)> bytes;
-    auto* const copies = reinterpret_cast<Element*>(bytes.data());
+  template <class Callee, class Value>
+  void run_blocks(Callee& callee, const Value* elements, std::size_t first, std::size_t count,
+                  ThreadRun& run) noexcept {
+    using First = std::tuple_element_t<0, Received>;
+    constexpr std::size_t block = 8192 / sizeof(Value);
+    alignas(Value) std::array<std::byte, block * sizeof(Value)> bytes;
+    auto* const copies = reinterpret_cast<Value*>(bytes.data());
     const auto call = [&callee, copies](std::size_t item) -> decltype(auto) {
-      return std::invoke(callee, static_cast<std::tuple_element_t<0, Received>>(copies[item]));
+      return std::invoke(callee, static_cast<First>(copies[item]));
     };
     for (std::size_t begin = 0; begin != count;) {
-      const std::size_t items = std::min(count - begin, Row::block);
-      if (!store_.borrowing.begin_reading()) return;
-      std::memcpy(bytes.data(), elements + begin, items * sizeof(Element));
-      store_.borrowing.end_reading();
+      const std::size_t items = std::min(count - begin, block);
+      const auto copy = [&] { std::memcpy(bytes.data(), elements + begin, items * sizeof(Value)); };
+      if (!store_.borrowing.read(copy)) return;
       if (!run_block(first + begin, items, call, run)) return;
       begin += items;
+    }
+  }
+
+  static auto& element_of(Items& items, std::size_t item) noexcept {
+    if constexpr (Source::side_by_side) {
+      return items.first[item];
+    } else {
+      return *items[item];
     }
   }
 
@@ -309,8 +323,7 @@ class TypedThreadJob final : public ThreadJob {
     return true;
   }
 
-  /// The same where results are written straight to where the caller gets them, in a loop that
-  /// does nothing else but to look whether they are still wanted.
+  /// The same, with results written straight to where the caller gets them.
   template <class CallItem>
   bool run_into_places(std::size_t first, std::size_t count, const CallItem& call,
                        ThreadRun& run) noexcept {
@@ -337,20 +350,6 @@ class TypedThreadJob final : public ThreadJob {
       if (error) fail(first + item++, std::move(error), run);
     }
     return true;
-  }
-
-  template <class Callee>
-  static decltype(auto) call_with_item(Callee& callee, Items& items, std::size_t item) {
-    if constexpr (!Source::keeps_elements) {
-      return call_with(callee, items[item]);
-    } else {
-      using First = std::tuple_element_t<0, Received>;
-      if constexpr (Source::side_by_side) {
-        return std::invoke(callee, static_cast<First>(items.first[item]));
-      } else {
-        return std::invoke(callee, static_cast<First>(*items[item]));
-      }
-    }
   }
 
   template <class Callee>

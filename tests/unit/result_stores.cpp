@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -134,25 +135,28 @@ TEST_CASE("a single item is pulled once, and ends the input by itself") {
   CHECK(*store->value() == 5);
 }
 
-TEST_CASE("a caller that has lent its input leaves when nobody reads, and then nobody does again") {
+TEST_CASE("a caller that has lent its range leaves when nobody reads, and then nobody does again") {
   Borrowing borrowing;
-  REQUIRE(borrowing.begin_reading());
-  REQUIRE(borrowing.begin_reading());
-  borrowing.end_reading();
+  std::atomic<bool> reads = false;
+  std::atomic<bool> may_end = false;
+  std::thread reader([&] {
+    CHECK(borrowing.read([&] {
+      reads = true;
+      while (!may_end) std::this_thread::yield();
+    }));
+  });
+  REQUIRE(oracle::eventually([&] { return reads.load(); }));
   std::atomic<bool> left = false;
   std::thread caller([&] {
     borrowing.end();
     left = true;
   });
   // Once the caller wants to leave, nobody else begins; but it stays for the one that reads.
-  CHECK(oracle::eventually([&] {
-    if (!borrowing.begin_reading()) return true;
-    borrowing.end_reading();
-    return false;
-  }));
+  CHECK(oracle::eventually([&] { return !borrowing.read([] {}); }));
   CHECK_FALSE(left);
-  borrowing.end_reading();
+  may_end = true;
   caller.join();
-  CHECK(left);
-  CHECK_FALSE(borrowing.begin_reading());
+  reader.join();
+  CHECK_FALSE(borrowing.read([] {}));
+  CHECK_THROWS_AS((void)Borrowing().read([] { throw 1; }), int);
 }
