@@ -6,15 +6,27 @@
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <vector>
 
 namespace libpool::detail {
+
+/// Whether copying runs no code of the program's, which might wait for the caller.
+template <class T>
+inline constexpr bool copied_plainly = std::is_trivially_copyable_v<T> && !std::is_volatile_v<T>;
+template <class T>
+inline constexpr bool copied_plainly<std::vector<T, std::allocator<T>>> = copied_plainly<T>;
+template <class T>
+inline constexpr bool
+    copied_plainly<std::basic_string<T, std::char_traits<T>, std::allocator<T>>> = true;
 
 /// Thread-safe.
 class Borrowing {
  public:
-  /// Calls `copy`, which copies some of the range and returns soon; false if the caller has left.
-  /// Throws what `copy` throws.
+  /// Calls `copy`, which copies some of the range and waits for nobody; false if the caller has
+  /// left. Throws what `copy` throws.
   template <class Copy>
   [[nodiscard]] bool read(const Copy& copy) {
     const Reading reading{word_};
@@ -26,13 +38,15 @@ class Borrowing {
   /// The caller leaves, as soon as nobody reads.
   void end() noexcept {
     word_.fetch_or(left);
-    while (word_.load() != left) std::this_thread::yield();
+    for (std::uint32_t word = word_.load(); word != left; word = word_.load()) word_.wait(word);
   }
 
  private:
   struct Reading {
     explicit Reading(std::atomic<std::uint32_t>& word) noexcept : word_(word) { ++word_; }
-    ~Reading() { --word_; }
+    ~Reading() {
+      if (--word_ == left) word_.notify_all();
+    }
     std::atomic<std::uint32_t>& word_;
   };
   static constexpr std::uint32_t left = std::uint32_t{1} << 31;

@@ -66,7 +66,7 @@ class ResultSlots {
   [[nodiscard]] std::span<R> places(std::size_t index, std::size_t count) noexcept
     requires direct
   {
-    return {&slot(index), std::min(count, contiguous_from(index))};
+    return {std::addressof(slot(index)), std::min(count, contiguous_from(index))};
   }
 
   /// Puts results that lie side by side as bits; false where they have to be put one by one.
@@ -74,7 +74,7 @@ class ResultSlots {
     if constexpr (direct && !codec::is_made_of_bool<R>) {
       while (count != 0) {
         const std::size_t part = std::min(count, contiguous_from(index));
-        std::memcpy(static_cast<void*>(&slot(index)), bits, part * sizeof(R));
+        std::memcpy(static_cast<void*>(std::addressof(slot(index))), bits, part * sizeof(R));
         index += part;
         count -= part;
         bits += part * sizeof(R);

@@ -30,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include <libpool/detail/borrowing.hpp>
 #include <libpool/detail/callable.hpp>
 
 namespace libpool::detail {
@@ -137,8 +138,7 @@ class Cursor {
   bool ended_ = false;
 };
 
-/// Steps through elements that lie side by side. The distance of its ends is believed, never a
-/// `size()`.
+/// Steps through elements side by side. The distance of its ends is believed, never a `size()`.
 template <class Range>
 class ContiguousCursor {
  public:
@@ -252,8 +252,7 @@ struct UnpackedArguments {
 
 // -- sources -------------------------------------------------------------------------------------
 
-/// The elements of a range, for `map` (or, with `Unpack` = UnpackedArguments, `starmap`) of F.
-/// Movable until the first `next`.
+/// The elements of a range, for `map` (`starmap`: UnpackedArguments). Movable until it is used.
 template <class F, class Storage, template <class, class, bool> class Unpack = OneArgument>
 class RangeSource {
   using Range = std::remove_reference_t<decltype(std::declval<Storage&>().range())>;
@@ -271,10 +270,11 @@ class RangeSource {
   using Element =
       std::conditional_t<How::movable, typename How::Element, const typename How::Element>;
 
-  static constexpr bool borrows = std::same_as<Storage, BorrowedRange<Range>>;
-  /// Whether any thread can read the elements where they lie: iterators of a container give
-  /// references into it, and f wants them as they are. For a container of the batch's own, f can be
-  /// given the elements themselves.
+  /// The elements are the caller's, who may leave; they can be copied under a `Borrowing`.
+  static constexpr bool borrows =
+      std::same_as<Storage, BorrowedRange<Range>> &&
+      copied_plainly<std::remove_const_t<typename How::Element>>;
+  /// Whether any thread can read the elements where they lie, and f wants them as they are.
   static constexpr bool keeps_elements = [] {
     if constexpr ((Storage::owns || borrows) && std::ranges::forward_range<Range> && How::lvalue) {
       if constexpr (Storage::moves && !How::movable) return false;

@@ -32,9 +32,9 @@ constexpr std::chrono::nanoseconds short_chunk = std::chrono::microseconds{48};
 constexpr std::chrono::nanoseconds eager_nap = std::chrono::microseconds{100};
 constexpr std::chrono::nanoseconds longest_nap = std::chrono::milliseconds{1};
 
-/// How long the driver sleeps at first where a worker was woken and waits behind another one for
-/// its CPU; twice as long each time. A CPU that is left by the driver looks for somebody who waits,
-/// but it does so only then, and does not find everybody each time.
+/// How long the driver naps, or sleeps at first, where a worker was woken and waits behind another
+/// one for its CPU; asleep, it sleeps twice as long each time. A CPU that is left by the driver
+/// looks for somebody who waits, but it does so only then, and does not find everybody each time.
 constexpr std::chrono::nanoseconds first_sleep = std::chrono::microseconds{50};
 
 /// A driver that does not sleep takes a thorough round once in so many: it asks the fork server for
@@ -165,13 +165,15 @@ std::chrono::nanoseconds Engine::time_to_nap() noexcept {
   if (std::exchange(kicked_, false)) return {};  // to look again first
   const std::size_t chunks = dispatcher_.patient_chunks();
   if (chunks <= pool_.workers) return {};
-  if (supervisor_.still_waking()) return first_sleep;
   const std::uint64_t ended = dispatcher_.last_ticket() - dispatcher_.published_chunks();
   pace_.update(supervisor_.busy(), ended);
+  const bool leaves_cpu = supervisor_.still_waking();
   const auto half = pace_.time_for(chunks, pool_.workers) / 2;
-  if (half < eager_nap || pace_.time_for(1, 1) > short_chunk) return {};
+  const bool worthwhile = half >= eager_nap && pace_.time_for(1, 1) <= short_chunk;
+  if (!leaves_cpu && !worthwhile) return {};
   // A nap that nothing came of is followed by sleep: chunks take longer than they did.
   if (std::exchange(napped_at_, ended) == ended) return {};
+  if (leaves_cpu) return first_sleep;
   return std::min(half, dispatcher_.has_eager() ? eager_nap : longest_nap);
 }
 

@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <forward_list>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -12,6 +13,8 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 using namespace libpool::detail;
 
@@ -190,6 +193,13 @@ TEST_CASE("elements of an own container stay where they are") {
   CHECK(decltype(make_source<Any, false>(deque))::keeps_elements);
   CHECK(decltype(make_source<Any, true>(deque))::keeps_elements);
   CHECK_FALSE(decltype(make_source<Any, false>(std::vector<bool>()))::keeps_elements);
+  // Copying these may run any code: the caller does it.
+  std::vector<std::function<void()>> functions;
+  CHECK_FALSE(decltype(make_source<Any, true>(functions))::keeps_elements);
+  CHECK(decltype(make_source<Any, false>(functions))::keeps_elements);
+  std::vector<std::vector<std::string>> texts;
+  CHECK(decltype(make_source<Any, true>(texts))::borrows);
+  CHECK_FALSE(decltype(make_source<Any, true>(std::as_const(functions)))::borrows);
   // Elements of a moved-in set are const, and f is to get rvalues: it gets copies.
   CHECK_FALSE(decltype(make_source<Any, false>(std::set<std::string>()))::keeps_elements);
 }
