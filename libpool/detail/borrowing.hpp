@@ -15,12 +15,13 @@ namespace libpool::detail {
 
 /// Whether copying runs no code of the program's, which might wait for the caller.
 template <class T>
-inline constexpr bool copied_plainly = std::is_trivially_copyable_v<T> && !std::is_volatile_v<T>;
+inline constexpr bool copied_plainly =
+    std::is_trivially_copyable_v<T> && std::is_copy_constructible_v<T> && !std::is_volatile_v<T>;
 template <class T>
 inline constexpr bool copied_plainly<std::vector<T, std::allocator<T>>> = copied_plainly<T>;
 template <class T>
-inline constexpr bool
-    copied_plainly<std::basic_string<T, std::char_traits<T>, std::allocator<T>>> = true;
+inline constexpr bool copied_plainly<std::basic_string<T, std::char_traits<T>, std::allocator<T>>> =
+    true;
 
 /// Thread-safe.
 class Borrowing {

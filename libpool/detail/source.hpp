@@ -266,14 +266,13 @@ class RangeSource {
   static constexpr bool side_by_side = SideBySide<Range>;
   using Arguments = typename Unpacked::Arguments;
   using Received = typename Unpacked::Received;
-  /// As const as f sees it.
-  using Element =
+  using Element =  // as const as f sees it
       std::conditional_t<How::movable, typename How::Element, const typename How::Element>;
 
   /// The elements are the caller's, who may leave; they can be copied under a `Borrowing`.
   static constexpr bool borrows =
-      std::same_as<Storage, BorrowedRange<Range>> &&
-      copied_plainly<std::remove_const_t<typename How::Element>>;
+      std::same_as<Storage, BorrowedRange<Range>> && !std::ranges::view<std::remove_cv_t<Range>> &&
+      copied_plainly<std::remove_const_t<typename How::Element>> && sizeof(Element) <= 4096;
   /// Whether any thread can read the elements where they lie, and f wants them as they are.
   static constexpr bool keeps_elements = [] {
     if constexpr ((Storage::owns || borrows) && std::ranges::forward_range<Range> && How::lvalue) {
@@ -308,7 +307,8 @@ class RangeSource {
 
   [[nodiscard]] auto contiguous()
     requires(SideBySide<Range> && !Unpacked::converts &&
-             std::is_trivially_copyable_v<std::remove_cv_t<typename How::Element>>)
+             std::is_trivially_copyable_v<std::remove_cv_t<typename How::Element>> &&
+             std::is_copy_constructible_v<std::remove_cv_t<typename How::Element>>)
   {
     return std::span<const typename How::Element>(cursor_.left(storage_.range()));
   }

@@ -173,13 +173,14 @@ class TypedThreadJob final : public ThreadJob {
   void take(Items& items, std::size_t limit, Pulled& pulled) {
     if constexpr (requires { source_->contiguous(); }) {
       const auto left = source_->contiguous();
-      pulled.count = std::min(limit, left.size());
+      const std::size_t count = std::min(limit, left.size());
       if constexpr (Source::keeps_elements) {
         items.first = const_cast<typename Source::Element*>(left.data());
       } else {
-        items.assign(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(pulled.count));
+        items.assign(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(count));
       }
-      source_->skip(pulled.count);
+      pulled.count = count;
+      source_->skip(count);
       pulled.ended = pulled.count == left.size();
     } else if constexpr (Source::keeps_elements) {
       const auto keep = [&](auto* element) { take_place(items, element, pulled); };

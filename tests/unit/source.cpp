@@ -3,12 +3,14 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <deque>
 #include <forward_list>
 #include <functional>
 #include <list>
 #include <map>
 #include <memory>
+#include <ranges>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -41,6 +43,13 @@ struct Counted {
   Counted(Counted&& other) noexcept : copies(other.copies), moves(other.moves + 1) {}
   Counted& operator=(const Counted&) = default;
   Counted& operator=(Counted&&) = default;
+};
+
+/// Trivially copyable in name.
+struct MoveOnlyBits {
+  MoveOnlyBits() = default;
+  MoveOnlyBits(MoveOnlyBits&&) = default;
+  int value = 0;
 };
 
 /// Counts how often it is read, and throws at one element.
@@ -200,6 +209,14 @@ TEST_CASE("elements of an own container stay where they are") {
   std::vector<std::vector<std::string>> texts;
   CHECK(decltype(make_source<Any, true>(texts))::borrows);
   CHECK_FALSE(decltype(make_source<Any, true>(std::as_const(functions)))::borrows);
+  // Nor is an element to be a large part of a thread's stack, one that cannot be copied to be
+  // copied as bits, or one that a view makes in the same place as the last to be read later.
+  std::deque<std::array<char, 8192>> large;
+  CHECK_FALSE(decltype(make_source<Any, true>(large))::borrows);
+  std::vector<MoveOnlyBits> bits(1);
+  CHECK_FALSE(decltype(make_source<Any, true>(bits))::borrows);
+  auto owning = std::vector<int>(3) | std::views::filter([](int) { return true; });
+  CHECK_FALSE(decltype(make_source<Any, true>(owning))::borrows);
   // Elements of a moved-in set are const, and f is to get rvalues: it gets copies.
   CHECK_FALSE(decltype(make_source<Any, false>(std::set<std::string>()))::keeps_elements);
 }
