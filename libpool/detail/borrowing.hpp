@@ -1,7 +1,8 @@
 /// The loan of a caller's range to the threads that run a blocking call.
 ///
-/// Runs in the parent. The caller may leave before they are through, if the batch is abandoned:
-/// from then on nobody reads what may be gone.
+/// Runs in the parent, on the caller and on worker threads, where a crash is the program's. The
+/// caller may leave before they are through, if the batch is abandoned: from then on nobody reads
+/// what may be gone.
 #pragma once
 
 #include <atomic>

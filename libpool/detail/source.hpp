@@ -1,8 +1,8 @@
 /// Inputs: what `map`, `starmap` and `apply` are given, as one typed, single-threaded sequence of
 /// argument tuples.
 ///
-/// Runs in the parent, on the thread that feeds the batch. Neighbours: the calls of the pools make
-/// sources, the process codec encodes what they yield, the thread pool stores it.
+/// Runs in the parent, on the thread that feeds the batch; no worker's death reaches it.
+/// Neighbours: the pools' calls make sources, the process codec or the thread pool takes from them.
 ///
 /// A Source has
 /// - `Arguments`, `std::tuple<A...>`: the decayed types that travel, converted for f where it is
