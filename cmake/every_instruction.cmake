@@ -96,6 +96,8 @@ seed_bug(progress_before_tail FILE worker/task_runner.cpp CHANGES
   "place_.writer.publish()" "enter(Phase::published), place_.writer.publish()")
 seed_bug(sweep_before_drain FILE libpool/supervise/bury.cpp CHANGES
   "record.exit = exit" "record.exit = exit, settle_claims(worker, deliveries)")
+seed_bug(bundle_not_shortened FILE libpool/submit/dispatcher.cpp CHANGES
+  "std::exchange(chunk.end, *first)" "chunk.end")
 seed_bug(next_item_before_result FILE libpool/detail/chunk_runner.hpp CHANGES
   "std::memcpy(place, &result, sizeof result)"
   "context.begin_in_run(run.item + done + 1), std::memcpy(place, &result, sizeof result)")

@@ -75,6 +75,15 @@ struct PoolOptions {
   /// large (8192 items in all, but four chunks a worker).
   std::optional<std::size_t> window = std::nullopt;
 
+  /// With a chunk size of one, short items whose arguments and results are copied as bits and lie
+  /// in a contiguous container are handed to a worker several at once: as many as take about so
+  /// long, 64 at most. A worker begins them one by one, each with the function as it was sent; what
+  /// it has not begun after ten times this long is taken back and handed out one by one. So items
+  /// begin less in order than else, which only those can tell that wait for each other. Zero:
+  /// never. Negative, and more than a second, throws `std::invalid_argument`. 20 us are little
+  /// beside a wake-up, and a hundred times what handing over costs. `ThreadPool` ignores it.
+  SaturatingNanoseconds bundle_time = std::chrono::microseconds{20};
+
   /// Deaths of workers before their first claim that are tolerated within `restart_period` while no
   /// item is resolved; one more breaks the pool. Unset: 16 + 2 a worker, so that a pool
   /// whose idle workers are all killed once recovers.

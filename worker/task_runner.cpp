@@ -56,11 +56,15 @@ void obey_stop(const ring::StopWord& stop, ring::ParkWord& park) noexcept {
 }
 
 TaskRunner::TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot)
-    : ChunkContext(place.lane.progress, task.ticket, task.first_index, task.eager != 0),
+    : ChunkContext(place.lane.progress, task.bundled != 0 ? &place.lane.remainder : nullptr,
+                   task.ticket, task.first_index, task.eager != 0),
       place_(place),
       task_(task),
       slot_(slot),
-      next_(task.begin_item) {}
+      next_(task.begin_item),
+      end_(task.end_item) {
+  if (bundled()) bundle_->open(task_.ticket, task_.begin_item, task_.end_item);
+}
 
 void TaskRunner::run(std::span<const std::byte> payload) {
   payload_ = payload;
@@ -95,7 +99,7 @@ codec::PayloadReader TaskRunner::take_item() {
 }
 
 bool TaskRunner::next() {
-  if (next_ == task_.end_item || place_.tasks_left == 0) return false;
+  if (ended()) return false;
   item_bytes_ = take_item();
   begin_item();
   return true;
@@ -138,7 +142,7 @@ codec::PayloadWriter& TaskRunner::result() {
 
 // Modelled in tests/model/pool.pml as the end of begin.
 void TaskRunner::publish() {
-  const bool last = next_ == task_.end_item || place_.tasks_left == 0;
+  const bool last = ended();
   flush_output(last);
   if (last) place_.clock.account();
   place_.writer.publish();
@@ -150,13 +154,14 @@ void TaskRunner::publish() {
 detail::ChunkContext::Run TaskRunner::next_run(std::uint32_t done, std::size_t result_size) {
   if (run_result_size_) {
     close_run(done);
-    // After the publication, as in `publish`.
-    enter(Phase::published);
+    // After the publication, as in `publish`. A bundle may have been taken back as a whole.
+    item_ = done != 0 ? next_ - 1 : next_;
+    enter(done != 0 ? Phase::published : Phase::claimed);
   }
-  if (next_ == task_.end_item || place_.tasks_left == 0) return {};
+  if (ended()) return {};
   const auto room = place_.writer.open_run(task_.ticket, slot_, next_, result_size);
   run_result_size_ = result_size;
-  const std::uint64_t items = std::min<std::uint64_t>(task_.end_item - next_, place_.tasks_left);
+  const std::uint64_t items = std::min<std::uint64_t>(end_ - next_, place_.tasks_left);
   return {room.data(), next_,
           static_cast<std::uint32_t>(std::min<std::uint64_t>(items, room.size() / result_size))};
 }
@@ -165,8 +170,8 @@ detail::ChunkContext::Run TaskRunner::next_run(std::uint32_t done, std::size_t r
 void TaskRunner::close_run(std::uint32_t done) noexcept {
   next_ += done;
   place_.tasks_left -= done;
-  item_ = next_ - 1;
-  const bool last = next_ == task_.end_item || place_.tasks_left == 0;
+  if (taken_back_) end_ = next_;
+  const bool last = ended();
   flush_output(last);
   if (last) place_.clock.account();
   place_.writer.close_run(done, *run_result_size_);
@@ -194,7 +199,7 @@ void TaskRunner::fail(std::exception_ptr error) noexcept {
 }
 
 void TaskRunner::fail_all(std::exception_ptr error) noexcept {
-  while (next_ != task_.end_item && place_.tasks_left != 0) {
+  while (!ended() && (!bundled() || take())) {
     begin_item();
     fail(error);
   }

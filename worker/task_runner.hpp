@@ -73,6 +73,7 @@ class TaskRunner final : public detail::ChunkContext {
   void begin_eagerly(std::uint32_t item) override;
   void close_run(std::uint32_t done) noexcept;
   void enter(ring::Phase phase) noexcept;
+  [[nodiscard]] bool ended() const noexcept { return next_ == end_ || place_.tasks_left == 0; }
   void begin_item();
   void name_item();
   [[nodiscard]] codec::PayloadReader take_item();
@@ -84,6 +85,7 @@ class TaskRunner final : public detail::ChunkContext {
   codec::PayloadReader items_;  ///< from the next item on
   codec::PayloadReader item_bytes_;
   std::uint32_t next_ = 0;
+  std::uint32_t end_ = 0;  ///< of the chunk; of a bundle, lower when it has been taken back
   std::uint32_t item_ = 0;
   std::optional<std::size_t> run_result_size_;  ///< while a run is open
   bool named_first_ = false;  ///< the progress word names the chunk's first item already

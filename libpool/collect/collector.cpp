@@ -80,6 +80,7 @@ Collector::Verdict Collector::accept_run(const Producer& producer, const RecordH
   chunk->attempts = 0;
   chunk->unexplained_deaths = 0;
   drained.outcomes += fresh;
+  drained.job = chunk->job.get();
   return Verdict::good;
 }
 
@@ -145,6 +146,7 @@ Collector::Verdict Collector::accept_part(const Producer& producer, const Record
   }
   settle(producer, header, chunk, payload, deliveries);
   ++drained.outcomes;
+  drained.job = chunk.job.get();
   if (++chunk.next == chunk.end) dispatcher_.settle(header.slot);
   return Verdict::good;
 }

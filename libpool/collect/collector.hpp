@@ -40,8 +40,9 @@ class Collector {
       : dispatcher_(dispatcher), max_result_size_(max_result_size) {}
 
   struct Drained {
-    std::size_t outcomes = 0;  ///< items settled
-    bool anything = false;     ///< the ring was not empty
+    std::size_t outcomes = 0;    ///< items settled
+    submit::Job* job = nullptr;  ///< of the last of them
+    bool anything = false;       ///< the ring was not empty
     bool disowned = false;  ///< the next record is of a live chunk that another worker holds by its
                             ///< claim word: one of the two is a lie, and the record is left there
     bool corrupt = false;   ///< the worker broke the protocol: kill and bury it, read no more

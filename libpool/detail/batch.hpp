@@ -85,6 +85,7 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
     bool eager = false;  ///< each result is wanted as soon as it is there
     /// A chunk ends with the item by which its encoded arguments are so many bytes.
     std::size_t chunk_bytes = SIZE_MAX;
+    bool singly = false;  ///< each item is a chunk by itself
   };
 
   explicit Batch(Terms terms) : terms_(terms) {}
@@ -114,8 +115,9 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
   /// How many items the next chunk may hold, when `pulled` have been pulled, those of this step
   /// included: at least one, or zero while the window is full (then the batch calls
   /// `PoolCore::room_appeared` once it is not: a call that may come before this one returns), or
-  /// zero for ever once the batch is abandoned or `input_ended()`.
-  [[nodiscard]] virtual std::size_t next_chunk(std::size_t pulled) = 0;
+  /// zero for ever once the batch is abandoned or `input_ended()`. In a batch whose items are
+  /// chunks by themselves: how many of these may be pulled at once, `bundle` at most.
+  [[nodiscard]] virtual std::size_t next_chunk(std::size_t pulled, std::size_t bundle) = 0;
 
   /// `items` more items have been pulled. Their indices follow those pulled before. [leaf]
   void pulled(std::size_t items) noexcept { pulled_.fetch_add(items); }

@@ -49,6 +49,9 @@ class ChunkCodec {
     return std::nullopt;
   }
 
+  /// Whether chunks of one item may travel together as a bundle.
+  [[nodiscard]] virtual bool bundles() const noexcept { return false; }
+
   /// Whether a step of the input can take long or depend on results: anything but memory.
   [[nodiscard]] virtual bool input_may_wait() const noexcept { return true; }
 

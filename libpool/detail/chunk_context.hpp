@@ -12,6 +12,7 @@
 #include <libpool/codec/function_token.hpp>
 #include <libpool/codec/payload.hpp>
 #include <libpool/ring/progress_word.hpp>
+#include <libpool/ring/remainder_word.hpp>
 #include <libpool/this_worker.hpp>
 
 namespace libpool::detail {
@@ -27,6 +28,7 @@ namespace libpool::detail {
 /// Where arguments and results are bits of fixed sizes, and `in_runs()`:
 ///
 ///     while (auto run = next_run(...); run.items != 0) for (each item of it) {
+///       if (bundled() && !take()) break;
 ///       begin_in_run(item); decode from items(); call; copy the result to its place; }
 ///     and what the call throws goes to fail_in_run.
 class ChunkContext {
@@ -72,6 +74,16 @@ class ChunkContext {
   /// The encoded items, from the first of the chunk on.
   [[nodiscard]] virtual codec::PayloadReader items() = 0;
 
+  /// Whether each item is a chunk by itself: it is to have the function as it was sent, and has to
+  /// be taken before it begins.
+  [[nodiscard]] bool bundled() const noexcept { return bundle_ != nullptr; }
+
+  /// Takes the next item of a bundle; false if the parent has taken back what was left.
+  [[nodiscard]] bool take() noexcept {
+    taken_back_ = !bundle_->take();
+    return !taken_back_;
+  }
+
   /// The item begins (phase: run). This publishes the result of the one before it in the run.
   void begin_in_run(std::uint32_t item) {
     task_index_.set(first_index_ + item);
@@ -95,14 +107,21 @@ class ChunkContext {
   [[noreturn]] virtual void leave_thread() noexcept = 0;
 
  protected:
-  ChunkContext(ring::ProgressWord& progress, std::uint64_t ticket, std::uint64_t first_index,
-               bool eager) noexcept
-      : progress_(progress), ticket_(ticket), first_index_(first_index), eager_(eager) {}
+  /// `bundle`: null if the chunk is none.
+  ChunkContext(ring::ProgressWord& progress, ring::RemainderWord* bundle, std::uint64_t ticket,
+               std::uint64_t first_index, bool eager) noexcept
+      : progress_(progress),
+        bundle_(bundle),
+        ticket_(ticket),
+        first_index_(first_index),
+        eager_(eager) {}
 
   /// As `begin_in_run`, for results that somebody waits for one by one.
   virtual void begin_eagerly(std::uint32_t item) = 0;
 
   ring::ProgressWord& progress_;
+  ring::RemainderWord* const bundle_;
+  bool taken_back_ = false;  ///< no item of the bundle is left
   const std::uint64_t ticket_;
   const std::uint64_t first_index_;  ///< place in the batch of item 0
   const bool eager_;

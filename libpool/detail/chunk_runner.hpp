@@ -154,7 +154,7 @@ inline constexpr codec::Types<T...> types_of<std::tuple<T...>>{};
 
 /// Calls with an encoded item.
 template <class Callee, class... A, class... Received>
-decltype(auto) call_with_bits(Callee& f, codec::PayloadReader in, codec::Types<A...>,
+decltype(auto) call_with_bits(Callee f, codec::PayloadReader in, codec::Types<A...>,
                               codec::Types<Received...>) {
   std::tuple<A...> arguments{codec::decode<A>(in)...};  // braces: from left to right
   return std::apply(
@@ -164,11 +164,22 @@ decltype(auto) call_with_bits(Callee& f, codec::PayloadReader in, codec::Types<A
       arguments);
 }
 
+/// Chunks of one item each may travel as a bundle: each item gets the function as it was sent,
+/// which costs next to nothing.
+template <class F, class Arguments, class Received>
+inline constexpr bool bundles = RunsInBits<F, Arguments, Received> &&
+                                (callable_kind<F>() == CallableKind::pointer ||
+                                 (callable_kind<F>() == CallableKind::stateless &&
+                                  std::is_nothrow_default_constructible_v<F>) ||
+                                 (callable_kind<F>() == CallableKind::bytes && sizeof(F) <= 64));
+
 /// The items of one chunk, in runs. What an item throws ends its run, and the next one goes on.
 template <class F, class Arguments, class Received>
-LIBPOOL_CATCHES_FORCED_UNWIND void run_in_runs(typename TaskCall<F, Received>::Callee f,
-                                               ChunkContext& context) {
-  using Result = typename TaskCall<F, Received>::Result;
+LIBPOOL_CATCHES_FORCED_UNWIND void run_in_runs(std::optional<F>& f, ChunkContext& context) {
+  using Call = TaskCall<F, Received>;
+  using Result = typename Call::Result;
+  const bool bundled = context.bundled();
+  bool used = false;
   codec::PayloadReader in = context.items();
   std::uint32_t done = 0;
   while (true) {
@@ -178,10 +189,17 @@ LIBPOOL_CATCHES_FORCED_UNWIND void run_in_runs(typename TaskCall<F, Received>::C
     done = 0;
     try {
       for (; done != run.items; ++done, place += sizeof(Result)) {
+        if (bundled && !context.take()) break;
         context.begin_in_run(run.item + done);
-        const Result result =
-            call_with_bits(f, codec::PayloadReader(in.take(item_stride<Arguments>)),
-                           types_of<Arguments>, types_of<Received>);
+        if constexpr (bundles<F, Arguments, Received> && !std::is_pointer_v<F>) {
+          if (bundled && std::exchange(used, true)) {
+            codec::PayloadReader call = context.call();
+            f.emplace(decode_callable<F>(call, context.modules()));
+          }
+        }
+        const Result result = call_with_bits<typename Call::Callee>(
+            *f, codec::PayloadReader(in.take(item_stride<Arguments>)), types_of<Arguments>,
+            types_of<Received>);
         std::memcpy(place, &result, sizeof result);
       }
     } catch (abi::__forced_unwind&) {
@@ -207,7 +225,7 @@ LIBPOOL_CATCHES_FORCED_UNWIND void run_chunk(ChunkContext& context) {
     return;
   }
   if constexpr (RunsInBits<F, Arguments, Received>) {
-    if (context.in_runs()) return run_in_runs<F, Arguments, Received>(*f, context);
+    if (context.in_runs()) return run_in_runs<F, Arguments, Received>(f, context);
   }
   while (context.next()) {
     try {

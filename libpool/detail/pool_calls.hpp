@@ -294,7 +294,8 @@ class PoolCalls {
     return {.feeding = feeding,
             .timeout = options.timeout,
             .retries = options.retries,
-            .chunk_bytes = options.chunksize ? SIZE_MAX : submit::largest_automatic_payload};
+            .chunk_bytes = options.chunksize ? SIZE_MAX : submit::largest_automatic_payload,
+            .singly = options.chunksize == 1};
   }
 
   /// A caller whose range workers may read until it leaves.
@@ -344,9 +345,13 @@ class PoolCalls {
                   "libpool: a range of the function's own Outcomes cannot be told from one of "
                   "try_imap: return the value or throw, and use try_imap.");
     check(options);
-    auto store = std::make_shared<StreamStore<R>>(
-        Batch::Terms{Feeding::by_helper, options.timeout, options.retries, true},
-        window_for(options, derived().lookahead()), ordered);
+    auto store =
+        std::make_shared<StreamStore<R>>(Batch::Terms{.feeding = Feeding::by_helper,
+                                                      .timeout = options.timeout,
+                                                      .retries = options.retries,
+                                                      .eager = true,
+                                                      .singly = options.chunksize.value_or(1) == 1},
+                                         window_for(options, derived().lookahead()), ordered);
     start(std::forward<F>(f), source_of<F, Unpack::no, false>(std::forward<Range>(range)), store);
     using Yielded = std::conditional_t<outcomes, Outcome<R>, stored_t<R>>;
     return ResultRange<Yielded>(std::move(store));

@@ -85,6 +85,10 @@ class TypedChunkCodec final : public ChunkCodec {
     return detail::run_result_size<Result>;
   }
 
+  [[nodiscard]] bool bundles() const noexcept override {
+    return detail::bundles<F, Arguments, typename Source::Received> && !input_may_wait();
+  }
+
   [[nodiscard]] bool input_may_wait() const noexcept override {
     if constexpr (requires { Source::side_by_side; }) {
       return !Source::side_by_side;

@@ -53,9 +53,9 @@ class ManyStore : public JobStore<Value> {
   ManyStore(Terms terms, ChunkRule rule, Callbacks<Value> callbacks = {})
       : JobStore<Value>(terms, std::move(callbacks)), slots_(rule.expected()), rule_(rule) {}
 
-  [[nodiscard]] std::size_t next_chunk(std::size_t pulled) override {
+  [[nodiscard]] std::size_t next_chunk(std::size_t pulled, std::size_t bundle) override {
     if (this->abandoned() || this->input_ended()) return 0;
-    std::size_t items = rule_.next(pulled);
+    std::size_t items = this->terms().singly ? bundle : rule_.next(pulled);
     try {
       // A caller's chunk size may be "all there is", and the input's claim anything: the room made
       // ahead has a bound.
@@ -163,7 +163,7 @@ class SingleStore : public JobStore<R> {
   explicit SingleStore(Terms terms, Callbacks<R> callbacks = {})
       : JobStore<R>(terms, std::move(callbacks)) {}
 
-  [[nodiscard]] std::size_t next_chunk(std::size_t pulled) override {
+  [[nodiscard]] std::size_t next_chunk(std::size_t pulled, std::size_t /*bundle*/) override {
     if (this->abandoned() || this->input_ended()) return 0;
     if (pulled == 0) return 1;
     if (pulled == this->pulled()) this->end_input(nullptr);  // else at the next step

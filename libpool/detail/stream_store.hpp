@@ -63,13 +63,17 @@ class StreamStore : public Batch {
 
   // -- for the core ----------------------------------------------------------------------------
 
-  [[nodiscard]] std::size_t next_chunk(std::size_t pulled) override {
+  [[nodiscard]] std::size_t next_chunk(std::size_t pulled, std::size_t bundle) override {
     try {
       std::lock_guard lock(mutex_);
       if (abandoned() || input_ended()) return 0;
       if (!wants_no_more_) {
-        if (unbounded_ || pulled - taken_ <= window_.items - window_.chunk)
-          return make_room(pulled);
+        if (unbounded_) return make_room(pulled, terms().singly ? bundle : window_.chunk);
+        const std::size_t ahead = pulled - taken_;
+        if (ahead <= window_.items - window_.chunk) {
+          const std::size_t left = window_.items - ahead;
+          return make_room(pulled, terms().singly ? std::min(bundle, left) : window_.chunk);
+        }
         waits_for_room_ = true;
         return 0;
       }
@@ -190,8 +194,8 @@ class StreamStore : public Batch {
 
   /// Makes places for the outcomes of the next chunk, so that what comes of it takes no memory.
   /// Called with the lock; returns the items of that chunk.
-  [[nodiscard]] std::size_t make_room(std::size_t pulled) {
-    const std::size_t items = std::min(window_.chunk, most_room_ahead);
+  [[nodiscard]] std::size_t make_room(std::size_t pulled, std::size_t chunk) {
+    const std::size_t items = std::min(chunk, most_room_ahead);
     const std::size_t places = pulled + items - taken_;
     if (items_ != nullptr && items_->size() < places) items_->resize(places);
     return items;

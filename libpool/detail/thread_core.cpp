@@ -94,7 +94,7 @@ bool ThreadCore::may_feed(ThreadJob& job) {
 /// One feeding step; false if there is none to take after it, for now or for ever.
 bool ThreadCore::feed_chunk(const std::shared_ptr<ThreadJob>& job) {
   Batch& batch = job->batch();
-  const std::size_t limit = batch.next_chunk(batch.pulled());
+  const std::size_t limit = batch.next_chunk(batch.pulled(), 1);
   if (limit == 0) {
     if (batch.input_ended() || batch.abandoned()) {
       finish_feeding(*job);

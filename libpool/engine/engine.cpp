@@ -79,6 +79,7 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
     : process_(detail::process_identity()),
       pool_(pool),
       max_in_flight_(options.max_payload_in_flight),
+      bundle_time_(options.bundle_time),
       task_cancelled_(std::make_exception_ptr(TaskCancelled())),
       pool_terminated_(std::make_exception_ptr(PoolTerminated())),
       no_memory_(std::make_exception_ptr(PoolBroken("the pool is broken: no memory is left",
@@ -92,7 +93,8 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
       collector_(dispatcher_, options.max_result_size),
       supervisor_(supervise::ForkServer::start(pool, segments_.descriptors(), options.initializer),
                   segments_.readers(), segments_.stops(), dispatcher_, collector_,
-                  restart_policy(options, pool.workers), options.unexplained_deaths),
+                  restart_policy(options, pool.workers), options.unexplained_deaths,
+                  10 * bundle_time_),
       deliveries_(result_memory_),
       helpers_(options.helper_threads) {
   modules_ = &supervisor_.server().modules();
@@ -308,6 +310,8 @@ void Engine::sleep(Lock& lock, Deadline deadline) {
   // The last look: what was published before the announcement brings no ring, and no more does the
   // claim of a chunk whose payload the worker now waits for.
   supervisor_.hand_over_own_memory();
+  supervisor_.take_back_late_bundles(Clock::now());
+  if (dispatcher_.has_queue()) publish_and_wake();
   if (kicked_ || supervisor_.drain_all(collect::OpenRuns::take, deliveries_) ||
       !deliveries_.empty()) {
     waiting.clear();

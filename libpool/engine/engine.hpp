@@ -17,10 +17,10 @@
 #include <libpool/collect/deliveries.hpp>
 #include <libpool/detail/helper_threads.hpp>
 #include <libpool/detail/process_core.hpp>
-#include <libpool/engine/pace.hpp>
 #include <libpool/engine/segments.hpp>
 #include <libpool/submit/dispatcher.hpp>
 #include <libpool/submit/feeder.hpp>
+#include <libpool/submit/pace.hpp>
 #include <libpool/submit/payload_memory.hpp>
 #include <libpool/supervise/supervisor.hpp>
 
@@ -128,6 +128,7 @@ class Engine final : public detail::ProcessCore {
   const std::uint64_t process_;
   const ring::PoolDescription pool_;
   const std::size_t max_in_flight_;
+  const std::chrono::nanoseconds bundle_time_;
   const codec::ModuleMap* modules_ = nullptr;
   // What ends jobs also when there is no memory to make another.
   const std::exception_ptr task_cancelled_;
@@ -148,7 +149,7 @@ class Engine final : public detail::ProcessCore {
   Stage stage_ = Stage::open;
   std::exception_ptr broken_;
   collect::Tally tally_;
-  Pace pace_;
+  submit::Pace pace_;                     ///< of chunks
   std::uint64_t napped_at_ = UINT64_MAX;  ///< chunks that had ended when the driver last napped
   std::uint64_t submitted_ = 0;
   std::uint64_t cancelled_ = 0;

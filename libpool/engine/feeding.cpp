@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <libpool/engine/engine.hpp>
+#include <libpool/submit/chunker.hpp>
 
 namespace libpool::engine {
 
@@ -76,6 +77,11 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) noexcept {
   Batch& batch = *job->batch;
   job->feeding = true;
   job->feed_again = false;
+  // Items that may be stopped one by one are handed over one by one.
+  if (batch.terms().singly && batch.terms().timeout.count() == 0 && job->codec->bundles()) {
+    job->bundle =
+        submit::bundle(job->pace.time_for(1, 1), bundle_time_, batch.pulled(), pool_.workers);
+  }
   submit::Chunks spent = dispatcher_.take_spent();
   lock.unlock();
   spent.clear();

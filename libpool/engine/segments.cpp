@@ -36,6 +36,8 @@ ring::PoolDescription describe(std::size_t workers, const PoolOptions& options) 
           "libpool: task_memory is out of range");
   require(options.result_ring != 0 && options.result_ring <= ring::largest_result_ring,
           "libpool: result_ring is out of range");
+  require(options.bundle_time.count() >= 0 && options.bundle_time <= std::chrono::seconds{1},
+          "libpool: bundle_time is out of range");
   require(options.unexplained_deaths != 0, "libpool: unexplained_deaths is zero");
   require(options.helper_threads != 0, "libpool: helper_threads is zero");
   ring::PoolDescription pool;

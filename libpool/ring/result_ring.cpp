@@ -213,6 +213,7 @@ void ResultReader::give_back() noexcept {
 void ResultReader::reset() noexcept {
   head_ = given_ = noticed_ = 0;
   lane_->progress.reset();
+  lane_->remainder.reset();
   lane_->park.reset();
   lane_->started.store(0, std::memory_order_relaxed);
   lane_->busy.store(0, std::memory_order_relaxed);

@@ -21,6 +21,7 @@
 #include <libpool/codec/payload.hpp>
 #include <libpool/ring/event_count.hpp>
 #include <libpool/ring/progress_word.hpp>
+#include <libpool/ring/remainder_word.hpp>
 
 namespace libpool::ring {
 
@@ -68,6 +69,7 @@ struct LaneHeader {
   alignas(64) ProgressWord progress;
   std::atomic<std::uint64_t>
       started;  ///< monotonic time in ns at which the current item began, in timed chunks
+  RemainderWord remainder;  ///< of a bundle; the parent takes from it, too
   // Written by the worker, at each record.
   alignas(64) std::atomic<std::uint64_t> tail;  ///< bytes ever published
   std::atomic<std::uint64_t> run;               ///< 1 + the tail at which a run was opened last

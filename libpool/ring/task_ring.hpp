@@ -33,12 +33,14 @@ struct alignas(64) TaskDescriptor {
   std::uint32_t begin_item;    ///< items of the chunk to run: from here
   std::uint32_t end_item;      ///< up to, not including, here
   std::uint32_t item_stride;   ///< bytes of each item, or zero for items with a length in front
-  std::uint16_t timed;         ///< 1: items have deadlines
-  std::uint16_t eager;         ///< 1: somebody waits for the results one by one
+  std::uint8_t timed;          ///< 1: items have deadlines
+  std::uint8_t eager;          ///< 1: somebody waits for the results one by one
+  std::uint8_t bundled;        ///< 1: a bundle, whose items are taken out of `RemainderWord`
+  std::uint8_t zero;
 };
 inline constexpr std::uint64_t own_memory_offset = UINT64_MAX;
 static_assert(sizeof(TaskDescriptor) == 64 && std::is_trivially_copyable_v<TaskDescriptor>);
-static_assert(offsetof(TaskDescriptor, begin_item) == 48 && offsetof(TaskDescriptor, eager) == 62);
+static_assert(offsetof(TaskDescriptor, begin_item) == 48 && offsetof(TaskDescriptor, timed) == 60);
 
 /// Where scans begin: the slot after the one claimed last. Advice only; any value is harmless.
 struct alignas(64) ScanHint {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 
 namespace libpool::submit {
@@ -34,6 +35,17 @@ inline constexpr std::size_t largest_automatic_payload = std::size_t{1} << 20;
 [[nodiscard]] constexpr std::size_t growing_chunk(std::size_t pulled,
                                                   std::size_t workers) noexcept {
   return automatic_chunk(pulled + 1, 0, workers);
+}
+
+/// Items of a bundle, where each would be a chunk by itself: as many as take about `enough`, so
+/// that handing one over hardly counts. `item`: the time that one takes, zero if it is not known.
+[[nodiscard]] constexpr std::size_t bundle(std::chrono::nanoseconds item,
+                                           std::chrono::nanoseconds enough, std::size_t pulled,
+                                           std::size_t workers) noexcept {
+  constexpr std::size_t most = 64;
+  if (item.count() <= 0) return 1;
+  const auto items = static_cast<std::size_t>(enough / item);
+  return std::clamp<std::size_t>(items, 1, std::min(most, growing_chunk(pulled, workers)));
 }
 
 }  // namespace libpool::submit

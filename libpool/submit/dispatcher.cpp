@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <new>
+#include <optional>
 
 namespace libpool::submit {
 
@@ -63,7 +65,9 @@ void Dispatcher::publish(Chunk::Owner chunk, std::uint64_t now) noexcept {
   const bool timed = chunk->job->batch->terms().timeout.count() != 0;
   descriptor.timed = timed ? 1 : 0;
   descriptor.eager = chunk->job->batch->terms().eager ? 1 : 0;
+  descriptor.bundled = chunk->bundled ? 1 : 0;
   if (chunk->payload->has_own_memory()) ++own_memory_;
+  if (chunk->bundled) ++bundles_;
   if (timed) ++timed_;
   if (descriptor.eager != 0) ++eager_;
   chunk->impatient = impatient(*chunk);
@@ -93,6 +97,7 @@ void Dispatcher::forget(Chunk& chunk) noexcept {
   if (chunk.job->batch->terms().eager) --eager_;
   if (chunk.impatient) --impatient_;
   if (chunk.payload->has_own_memory()) --own_memory_;
+  if (chunk.bundled) --bundles_;
   if (chunk.job->batch->terms().timeout.count() != 0) --timed_;
 }
 
@@ -108,6 +113,44 @@ Chunk::Owner Dispatcher::take(std::uint32_t slot) noexcept {
   forget(*slots_[slot]);
   publisher_.release(slot);
   return std::move(slots_[slot]);
+}
+
+// Modelled in tests/model/bundle.pml as take_back.
+void Dispatcher::take_back(std::uint32_t worker, ring::RemainderWord& remainder) noexcept {
+  std::optional<std::uint32_t> slot;
+  visit_claimed([&](std::uint32_t at, Chunk& chunk, std::uint32_t owner) {
+    if (owner == worker && chunk.bundled) slot = at;
+  });
+  if (!slot) return;
+  Chunk& chunk = *slots_[*slot];
+  // A worker that waits for a payload must get it.
+  const bool waits = chunk.payload->has_own_memory() && !chunk.handed_over;
+  if (chunk.job->abandoned || waits) return;
+  std::vector<Chunk::Owner> singles;  // made first: what is taken back must not be lost
+  try {
+    const ring::Remainder left = remainder.read();
+    const std::size_t most = left.open() ? std::min(left.end, chunk.end) - left.next : 0;
+    singles.reserve(most);
+    while (singles.size() < most) singles.push_back(chunk.parcel->split());
+  } catch (const std::bad_alloc&) {
+    return;
+  }
+  const auto first = remainder.take_back(chunk.ticket, chunk.next, chunk.end);
+  if (!first) return;
+  for (std::uint32_t end = std::exchange(chunk.end, *first); end != *first; --end) {
+    Chunk::Owner single = std::move(singles.back());
+    singles.pop_back();
+    single->call_size = chunk.call_size;
+    single->items_offset = chunk.items_offset;
+    single->items_size = chunk.items_size;
+    single->first_index = chunk.first_index;
+    single->next = end - 1;
+    single->end = end;
+    ++single->job->chunks;
+    ++single->payload->chunks;
+    requeue(std::move(single));
+  }
+  if (chunk.settled()) settle(*slot);
 }
 
 std::vector<Chunk::Owner> Dispatcher::take_published() {

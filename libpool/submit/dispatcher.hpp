@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <libpool/ring/remainder_word.hpp>
 #include <libpool/ring/task_ring.hpp>
 #include <libpool/submit/job.hpp>
 
@@ -52,6 +53,10 @@ class Dispatcher {
 
   /// Takes the chunk of a dead worker out of its slot.
   [[nodiscard]] Chunk::Owner take(std::uint32_t slot) noexcept;
+
+  /// Takes the items that the worker has not begun out of its bundle, and queues them anew: at the
+  /// front, each as a chunk. Does nothing if there are none.
+  void take_back(std::uint32_t worker, ring::RemainderWord& remainder) noexcept;
 
   /// Publishes nothing until `resume`: the claim words are not to be relied on.
   void hold() noexcept { held_ = true; }
@@ -96,6 +101,7 @@ class Dispatcher {
   [[nodiscard]] bool anything_ready() const noexcept;
   /// Whether somebody waits for the results of a published chunk one by one.
   [[nodiscard]] bool has_eager() const noexcept { return eager_ != 0; }
+  [[nodiscard]] bool has_bundles() const noexcept { return bundles_ != 0; }
   /// Whether a published chunk has deadlines.
   [[nodiscard]] bool has_timed() const noexcept { return timed_ != 0; }
   [[nodiscard]] bool has_queue() const noexcept { return !queue_.empty(); }
@@ -142,6 +148,7 @@ class Dispatcher {
   std::size_t published_ = 0;
   std::size_t own_memory_ = 0;  ///< published chunks with memory of their own
   std::size_t timed_ = 0;       ///< published chunks with deadlines
+  std::size_t bundles_ = 0;     ///< published chunks that are bundles
   std::size_t eager_ = 0;       ///< published chunks of those whose results are wanted one by one
   std::size_t impatient_ = 0;   ///< published chunks that may need the parent before they end
   std::uint64_t last_ticket_ = 0;

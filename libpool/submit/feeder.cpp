@@ -77,6 +77,7 @@ void feed_chunk(Fed& fed, Parcel& parcel, std::size_t limit, std::uint64_t call_
   chunk->items_size = out.position() - begin;
   chunk->first_index = fed.first_index + pulled_before;
   chunk->end = static_cast<std::uint32_t>(pulled.items);
+  chunk->bundled = parcel.job->batch->terms().singly && pulled.items > 1;
   fed.chunks.push_back(std::move(chunk));
 }
 
@@ -86,7 +87,8 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
   Fed fed;
   detail::Batch& batch = *job->batch;
   fed.first_index = batch.pulled();
-  std::size_t limit = batch.next_chunk(fed.first_index);
+  const std::size_t bundle = job->bundle;
+  std::size_t limit = batch.next_chunk(fed.first_index, bundle);
   fed.wanted = limit != 0;
   if (!fed.wanted) return fed;
   try {
@@ -99,7 +101,7 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
       feed_chunk(fed, *parcel, limit, call_size, out);
     } while (fed.chunks.size() < most_chunks && !fed.ended && fed.failed == 0 &&
              call_error == nullptr && out.position() < enough_bytes &&
-             (limit = batch.next_chunk(fed.first_index + fed.pulled)) != 0);
+             (limit = batch.next_chunk(fed.first_index + fed.pulled, bundle)) != 0);
     if (call_error != nullptr) {
       fed.chunks.clear();
       fed.failed = fed.pulled;

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <forward_list>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -18,6 +19,7 @@
 #include <libpool/detail/chain.hpp>
 #include <libpool/detail/chunk_codec.hpp>
 #include <libpool/ring/result_ring.hpp>
+#include <libpool/submit/pace.hpp>
 #include <libpool/submit/payload_memory.hpp>
 
 namespace libpool::submit {
@@ -31,6 +33,7 @@ struct Job {
   // Owned by the feeding thread.
   std::size_t expected_bytes = 128;  ///< of the next chunk's payload, from the last one's
   std::size_t chunk_bytes = 0;       ///< of the last payload, by its chunks
+  std::size_t bundle = 1;            ///< items of a chunk where one is asked for, see `Pace`
   std::vector<std::byte> call;       ///< token and callable, once encoded and if they are small
 
   // Guarded by the core's mutex.
@@ -39,6 +42,9 @@ struct Job {
   std::size_t pulled = 0;   ///< items
   std::size_t counted = 0;  ///< items whose outcome is in the pool's counts
   std::size_t settled = 0;  ///< of those, the ones whose outcome has been handed to the batch
+  std::uint64_t busy = 0;   ///< ns that workers have spent on its items
+  std::uint64_t ended = 0;  ///< items that they have ended
+  Pace pace;                ///< of its items
   bool input_ended = false;
   bool feeding = false;     ///< a thread pulls its input now
   bool feed_again = false;  ///< room appeared meanwhile
@@ -82,6 +88,7 @@ struct Chunk {
   std::uint32_t next = 0;           ///< the first item not settled; workers settle in order
   std::uint32_t end = 0;
   std::size_t attempts = 0;  ///< of item `next` that ended in a crash
+  bool bundled = false;  ///< each item is a chunk by itself: what is not begun can be taken back
 
   std::size_t unexplained_deaths = 0;  ///< of its holders in a row, with nobody to blame
 
@@ -128,6 +135,14 @@ class Parcel {
     return Chunk::Owner(&chunks_.back());
   }
 
+  /// One more, empty, of items that are taken out of another one, which must live. Guarded by the
+  /// core's mutex. Throws `std::bad_alloc`.
+  [[nodiscard]] Chunk::Owner split() {
+    pieces_.emplace_front(*this);
+    held_.fetch_add(1);
+    return Chunk::Owner(&pieces_.front());
+  }
+
   const std::shared_ptr<Job> job;
   TaskPayload payload;
 
@@ -142,6 +157,7 @@ class Parcel {
   }
 
   std::vector<Chunk> chunks_;  // never more than were reserved, so that they stay where they are
+  std::forward_list<Chunk> pieces_;
   std::atomic<std::size_t> held_{0};
 };
 

@@ -7,6 +7,7 @@
 /// stop the kill could hit the next item.
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include <libpool/errors.hpp>
 #include <libpool/supervise/supervisor.hpp>
@@ -93,6 +94,25 @@ bool Supervisor::expire(std::uint32_t slot, submit::Chunk& chunk, std::uint32_t 
   record.doomed = true;
   kill(worker);
   return true;
+}
+
+/// Nothing else is to wait for the item that a late worker is at: what is left goes to whoever has
+/// time.
+void Supervisor::take_back_late_bundles(Clock::time_point now) noexcept {
+  if (!dispatcher_.has_bundles() || resetting_) return;
+  for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
+    WorkerRecord& record = workers_[worker];
+    if (record.state != State::alive || record.doomed) continue;
+    ring::RemainderWord& remainder = record.reader.lane().remainder;
+    const ring::Remainder left = remainder.read();
+    if (!left.open()) continue;
+    if (std::exchange(record.bundle, left.ticket) != left.ticket) record.bundle_seen = now;
+    if (now - record.bundle_seen < late_bundle_) {
+      wake_at(record.bundle_seen + late_bundle_);
+    } else {
+      dispatcher_.take_back(worker, remainder);
+    }
+  }
 }
 
 void Supervisor::take_back_stop(std::uint32_t worker) noexcept {

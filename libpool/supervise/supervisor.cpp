@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <new>
 #include <system_error>
+#include <utility>
 
 #include <libpool/codec/exception_codec.hpp>
 #include <libpool/detail/descriptor_message.hpp>
@@ -22,14 +23,15 @@ using worker::Report;
 Supervisor::Supervisor(ForkServer server, std::vector<ring::ResultReader> readers,
                        std::span<ring::StopWord> stops, submit::Dispatcher& dispatcher,
                        collect::Collector& collector, RestartPolicy policy,
-                       std::size_t unexplained_deaths)
+                       std::size_t unexplained_deaths, std::chrono::nanoseconds late_bundle)
     : server_(std::move(server)),
       workers_(readers.size()),
       stops_(stops),
       dispatcher_(dispatcher),
       collector_(collector),
       policy_(std::move(policy)),
-      unexplained_deaths_(unexplained_deaths) {
+      unexplained_deaths_(unexplained_deaths),
+      late_bundle_(late_bundle) {
   for (std::size_t i = 0; i < readers.size(); ++i) workers_[i].reader = readers[i];
 }
 
@@ -47,6 +49,7 @@ bool Supervisor::pump(Clock::time_point now, bool thorough, collect::Deliveries&
   const auto open_runs = thorough ? collect::OpenRuns::take : collect::OpenRuns::leave;
   anything = drain_all(open_runs, deliveries) || anything;
   hand_over_own_memory();
+  if (thorough) take_back_late_bundles(now);
   if (thorough && now - audited_ >= audit_period) {
     audited_ = now;
     (void)audit();
@@ -76,6 +79,10 @@ bool Supervisor::drain(std::uint32_t worker, collect::OpenRuns open_runs,
                                   open_runs, deliveries);
   if (drained.outcomes != 0) {
     record.settled += drained.outcomes;
+    submit::Job& job = *drained.job;
+    const std::uint64_t busy = std::max(record.reader.busy(), record.busy);
+    job.busy += busy - std::exchange(record.busy, busy);
+    job.pace.update(job.busy, job.ended += drained.outcomes);
     policy_.resolved();
     barren_resets_ = 0;
   }
@@ -135,6 +142,7 @@ void Supervisor::spawned(std::uint32_t worker, ForkServer::Event event) {
   record.pidfd = std::move(event.pidfd);
   record.socket = std::move(event.socket);
   record.settled = 0;
+  record.busy = 0;
   record.start_error = nullptr;
   ++tally_.spawned;
   if (!record.pidfd || !record.socket) {

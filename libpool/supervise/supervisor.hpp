@@ -43,7 +43,8 @@ class Supervisor {
   Supervisor(ForkServer server, std::vector<ring::ResultReader> readers,
              std::span<ring::StopWord> stops, submit::Dispatcher& dispatcher,
              collect::Collector& collector, RestartPolicy policy,
-             std::size_t unexplained_deaths = PoolOptions().unexplained_deaths);
+             std::size_t unexplained_deaths = PoolOptions().unexplained_deaths,
+             std::chrono::nanoseconds late_bundle = 10 * PoolOptions().bundle_time);
 
   /// Asks for all workers.
   void start();
@@ -57,6 +58,9 @@ class Supervisor {
 
   /// Sends payloads that have memory of their own to the workers that have claimed them.
   void hand_over_own_memory() noexcept;
+
+  /// Queues anew what workers have not begun of bundles that take them long.
+  void take_back_late_bundles(Clock::time_point now) noexcept;
 
   /// Wakes at most `count` workers that sleep for want of chunks.
   void wake_idle(std::size_t count) noexcept;
@@ -175,6 +179,8 @@ class Supervisor {
   /// So many deaths of a chunk's holders in a row, with no item settled or begun in between, are no
   /// chance: a task must have wiped the progress word. Then the next item is blamed.
   std::size_t unexplained_deaths_;
+  /// A bundle that a worker has held for so long takes more time than was expected of it.
+  std::chrono::nanoseconds late_bundle_;
   WorkerTally tally_;
   std::exception_ptr broken_;
   // Written once, before `broken_`: what the last initializer threw, encoded, if it was that.

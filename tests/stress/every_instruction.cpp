@@ -64,6 +64,8 @@ std::vector<Path> paths_of_lasting_workers(std::uint32_t yields) {
       {"next timed chunk", {Place::ends, 1}, {Place::decodes, 2}, two_timed_chunks},
       {"bits: next item", {Place::runs, 1}, {Place::runs, 2}, two_chunks_of_bits},
       {"bits: next chunk", {Place::runs, 2}, {Place::runs, 3}, two_chunks_of_bits},
+      {"bundle: next item", {Place::runs, 35}, {Place::runs, 36}, bundles},
+      {"bundle, taken back", {Place::runs, 35}, {Place::runs, 36}, bundles, 4 * millisecond},
       {"payload of own memory", {Place::ends, 0}, {Place::decodes, 1}, memory_of_its_own},
       {"full ring", {Place::encodes, 1}, {Place::sleeps, blocked}, full_ring, 0, 0, 0, true},
       {"room again", {Place::wakes, blocked}, {Place::ends, 1}, full_ring, 0, 0, 0, true},
@@ -279,6 +281,7 @@ int main(int argc, char** argv) {
       .task_slots = 4,
       .task_memory = 64 << 10,
       .result_ring = 4096,
+      .bundle_time = std::chrono::microseconds{200},
       .restart_intensity = std::size_t{1} << 30,
       .restart_backoff = std::chrono::nanoseconds{0},
   };

@@ -171,6 +171,12 @@ inline Blamed two_chunks_of_bits(ProcessPool& pool) {
   orders[1].nap = orders[2].nap = Nap::before_running;
   return check_call(pool.try_map(run_bits, orders, {.chunksize = 3}));
 }
+/// The later items travel together; by then it is known that they are short.
+inline Blamed bundles(ProcessPool& pool) {
+  std::vector<Order> orders;
+  for (std::uint32_t item = 0; item < 48; ++item) orders.push_back({.item = item});
+  return check_call(pool.try_map(run_bits, orders, {.chunksize = 1}));
+}
 /// The second item's result fills the ring while the parent decodes the first one's.
 inline Blamed full_ring(ProcessPool& pool) {
   auto all = parcels(3);

@@ -23,7 +23,7 @@ namespace every {
 using libpool::detail::system_calls;
 using stepper::Place;
 
-inline constexpr std::size_t items = 8;  ///< of one call, at most
+inline constexpr std::size_t items = 48;  ///< of one call, at most
 
 /// What a park word says while its worker sleeps.
 inline constexpr auto idle = static_cast<std::uint32_t>(libpool::ring::ParkWord::State::idle);

@@ -37,7 +37,9 @@ inline std::string text_of(const std::exception_ptr& error) {
 class TestBatch final : public detail::Batch {
  public:
   explicit TestBatch(Terms terms = {}) : Batch(terms) {}
-  std::size_t next_chunk(std::size_t /*pulled*/) override { return chunk_items; }
+  std::size_t next_chunk(std::size_t /*pulled*/, std::size_t /*bundle*/) override {
+    return chunk_items;
+  }
   void put_error(std::size_t index, std::exception_ptr error) noexcept override {
     errors[index] = error;
     put(index, "!" + text_of(error));
@@ -183,6 +185,22 @@ class TestCore {
     ++of.job->chunks;
     of.job->pulled += items;
     dispatcher.enqueue(std::move(chunk));
+  }
+
+  /// A bundle of `items` items from index 100 on, enqueued.
+  void enqueue_bundle(const TestJob& of, std::uint32_t items, std::size_t bytes = 64) {
+    const auto parcel = submit::Parcel::make(of.job, 1);
+    parcel->payload = plain.memory.allocate(bytes);
+    parcel->payload.size = bytes;
+    parcel->payload.chunks = 1;
+    auto bundle = parcel->add();
+    bundle->first_index = 100;
+    bundle->end = items;
+    bundle->bundled = true;
+    bundle->items_size = bytes;
+    ++of.job->chunks;
+    of.job->pulled += items;
+    dispatcher.enqueue(std::move(bundle));
   }
 
   /// The worker claims the oldest chunk.

@@ -72,7 +72,7 @@ struct Attached {
 
   /// Pulls as many items as the batch wants next; returns how many that were.
   std::size_t pull() const {
-    const std::size_t items = store->next_chunk(store->pulled());
+    const std::size_t items = store->next_chunk(store->pulled(), 1);
     if (items != 0) store->pulled(items);
     return items;
   }

@@ -110,7 +110,7 @@ TEST_CASE("the first abandonment ends a batch, and its callback gets the reason"
   batch->end_input(nullptr);
   CHECK(calls.errors == 1);
   CHECK_THROWS_WITH(static_cast<void>(batch->value()), "first");
-  CHECK(batch->next_chunk(batch->pulled()) == 0);
+  CHECK(batch->next_chunk(batch->pulled(), 1) == 0);
 }
 
 TEST_CASE("a batch that has concluded cannot be abandoned") {

@@ -36,3 +36,15 @@ TEST_CASE("chunks of an input of unknown size grow with what has been pulled") {
   CHECK(growing_chunk(8, 2) == 2);
   CHECK(growing_chunk(8000, 2) == 1001);
 }
+
+TEST_CASE("a bundle takes about the time that is wanted, and grows with what has been pulled") {
+  using libpool::submit::bundle;
+  using namespace std::chrono_literals;
+  CHECK(bundle(0ns, 20us, 10'000, 2) == 1);
+  CHECK(bundle(1us, 20us, 10'000, 2) == 20);
+  CHECK(bundle(20us, 20us, 10'000, 2) == 1);
+  CHECK(bundle(1s, 20us, 10'000, 2) == 1);
+  CHECK(bundle(1ns, 20us, 10'000, 2) == 64);
+  CHECK(bundle(1ns, 20us, 30, 2) == 4);
+  CHECK(bundle(1ns, 0ns, 10'000, 2) == 1);
+}

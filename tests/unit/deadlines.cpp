@@ -235,3 +235,34 @@ TEST_CASE("a chunk that a stopped worker claimed meanwhile runs elsewhere, and n
   CHECK(pool.outcomes(other).empty());
   CHECK(pool.requeued().job == other.job);
 }
+
+TEST_CASE("what is left of a bundle is taken back when its worker is late, and not before") {
+  const TestJob test({.run_result_size = 8}, {.singly = true});
+  SupervisedCore pool;
+  REQUIRE(pool.all_alive());
+  pool.core.enqueue_bundle(test, 8);
+  const auto claimed = pool.claim(0);
+  ring::RemainderWord& word = pool.core.lanes[0].header.remainder;
+  word.open(claimed.ticket, 0, 8);
+  REQUIRE(word.take());
+  const auto now = Clock::now();
+  pool.supervisor.pump(now, true, pool.core.deliveries);
+  CHECK(word.read().open());
+  REQUIRE(pool.supervisor.next_timer());
+  const auto when = *pool.supervisor.next_timer();
+  pool.supervisor.pump(when - 1us, true, pool.core.deliveries);
+  CHECK(word.read().open());
+  pool.supervisor.pump(when, true, pool.core.deliveries);
+  CHECK_FALSE(word.read().open());
+  CHECK(pool.core.dispatcher.queued_chunks() == 7);
+  CHECK(pool.core.dispatcher.find(claimed.slot, claimed.ticket)->end == 1);
+  // The next bundle has its own time.
+  pool.core.enqueue_bundle(test, 8);
+  pool.core.dispatcher.settle(claimed.slot);
+  pool.core.dispatcher.refill(0);
+  ring::TaskClaimer::Claimed next{};
+  while (pool.core.descriptors[next.slot].bundled == 0 || next.ticket == 0) next = pool.claim(0);
+  word.open(next.ticket, 0, 8);
+  pool.supervisor.pump(when + 1us, true, pool.core.deliveries);
+  CHECK(word.read().open());
+}

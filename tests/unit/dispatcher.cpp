@@ -333,3 +333,99 @@ TEST_CASE("everything can be taken back when no worker is left") {
   CHECK(core.plain.memory.in_flight() == 0);
   for (const auto& word : core.claims) CHECK(word.read() == Claim{});
 }
+
+namespace {
+
+/// A bundle of eight items from index 100 on, claimed by worker 1, which has begun two.
+struct Bundled {
+  Bundled() {
+    core.enqueue_bundle(test, 8);
+    core.dispatcher.refill(0);
+    claimed = core.claim(1);
+    word().open(claimed.ticket, 0, 8);
+    CHECK(word().take());
+    CHECK(word().take());
+  }
+  ring::RemainderWord& word() { return core.lanes[1].header.remainder; }
+  Chunk& bundle() { return *core.dispatcher.find(claimed.slot, claimed.ticket); }
+
+  TestCore core{8};
+  TestJob test{{.run_result_size = 8}, {.singly = true}};
+  ring::TaskClaimer::Claimed claimed{};
+};
+
+}  // namespace
+
+TEST_CASE("what a worker has not begun of a bundle is queued anew, one by one") {
+  Bundled at;
+  CHECK(at.core.dispatcher.has_bundles());
+  at.core.enqueue(at.test, 1, 500);
+  CHECK(at.core.descriptors[at.claimed.slot].bundled == 1);
+  at.core.dispatcher.take_back(1, at.word());
+  CHECK_FALSE(at.word().take());
+  CHECK(at.bundle().end == 2);
+  CHECK(at.test.job->waiting == 7);
+  CHECK(at.test.job->chunks == 8);
+  CHECK(at.core.dispatcher.refill(0) == 7);
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> singles;
+  at.core.dispatcher.visit_published([&](std::uint32_t slot, Chunk& chunk, const Claim& claim) {
+    if (claim.state != Claim::State::ready || chunk.first_index != 100) return;
+    CHECK_FALSE(chunk.bundled);
+    const auto& descriptor = at.core.descriptors[slot];
+    CHECK(descriptor.items_size == 64);
+    singles.emplace_back(descriptor.begin_item, descriptor.end_item);
+  });
+  CHECK(singles == std::vector<std::pair<std::uint32_t, std::uint32_t>>{
+                       {2, 3}, {3, 4}, {4, 5}, {5, 6}, {6, 7}, {7, 8}});
+  // The bundle ends with what its worker has begun; the payload with the last item.
+  at.core.dispatcher.settle(at.claimed.slot);
+  CHECK(at.core.plain.memory.in_flight() != 0);
+  CHECK(run_all(at.core).size() == 7);
+  CHECK(at.core.plain.memory.in_flight() == 0);
+  CHECK(at.test.job->chunks == 0);
+  CHECK_FALSE(at.core.dispatcher.has_bundles());
+}
+
+TEST_CASE("a bundle all of whose items are settled or taken back is settled") {
+  Bundled at;
+  at.bundle().next = 2;
+  at.core.dispatcher.take_back(1, at.word());
+  CHECK(at.core.dispatcher.find(at.claimed.slot, at.claimed.ticket) == nullptr);
+  CHECK(at.core.claims[at.claimed.slot].read() == Claim{});
+  CHECK(at.core.dispatcher.queued_chunks() == 6);
+}
+
+TEST_CASE("nothing is taken back where nothing is to be had") {
+  Bundled at;
+  at.core.dispatcher.take_back(0, at.word());  // another worker's
+  CHECK(at.bundle().end == 8);
+  at.bundle().next = 3;  // more than the word says
+  at.core.dispatcher.take_back(1, at.word());
+  CHECK(at.bundle().end == 8);
+  at.bundle().next = 0;
+  at.test.job->abandoned = true;
+  at.core.dispatcher.take_back(1, at.word());
+  CHECK(at.bundle().end == 8);
+  at.test.job->abandoned = false;
+  CHECK(at.core.dispatcher.queued_chunks() == 0);
+  while (at.word().take()) {
+  }
+  at.core.dispatcher.take_back(1, at.word());
+  CHECK(at.bundle().end == 8);
+  CHECK(at.core.dispatcher.queued_chunks() == 0);
+}
+
+TEST_CASE("nothing is taken back of a bundle whose worker waits for its payload") {
+  Bundled at;
+  at.core.dispatcher.settle(at.claimed.slot);
+  at.core.enqueue_bundle(at.test, 8, 100'000);
+  at.core.dispatcher.refill(0);
+  at.claimed = at.core.claim(1);
+  REQUIRE(at.bundle().payload->has_own_memory());
+  at.word().open(at.claimed.ticket, 0, 8);
+  at.core.dispatcher.take_back(1, at.word());
+  CHECK(at.bundle().end == 8);
+  at.bundle().handed_over = true;
+  at.core.dispatcher.take_back(1, at.word());
+  CHECK(at.core.dispatcher.queued_chunks() == 8);
+}

@@ -1,9 +1,9 @@
 /// Facts about the pace of workers, which decides whether their driver may nap.
-#include <libpool/engine/pace.hpp>
+#include <libpool/submit/pace.hpp>
 
 #include <doctest/doctest.h>
 
-using libpool::engine::Pace;
+using libpool::submit::Pace;
 using namespace std::chrono_literals;
 
 TEST_CASE("the time for chunks is the mean of the last ones, shared by the workers") {

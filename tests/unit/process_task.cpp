@@ -55,7 +55,7 @@ class ForgedWorker final : public ChunkContext {
  public:
   ForgedWorker(std::span<const std::byte> payload, std::size_t call_bytes, std::size_t stride,
                std::size_t items)
-      : ChunkContext(word_, 1, 0, false),
+      : ChunkContext(word_, nullptr, 1, 0, false),
         payload_(payload),
         call_bytes_(call_bytes),
         stride_(stride),

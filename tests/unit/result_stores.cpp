@@ -45,24 +45,24 @@ TEST_CASE("the input's error comes after all items before it") {
 
 TEST_CASE("chunks have the size that was asked for, or the automatic one") {
   const Attached<VectorStore<int>> asked(terms(), chunks_of(7));
-  CHECK(asked->next_chunk(asked->pulled()) == 7);
+  CHECK(asked->next_chunk(asked->pulled(), 1) == 7);
   const Attached<VectorStore<int>> sized(terms(),
                                          ChunkRule{.chunksize = {}, .items = 100, .workers = 4});
-  CHECK(sized->next_chunk(sized->pulled()) == 7);
+  CHECK(sized->next_chunk(sized->pulled(), 1) == 7);
   const Attached<VectorStore<int>> unsized(terms(),
                                            ChunkRule{.chunksize = {}, .items = {}, .workers = 1});
   CHECK(unsized.pull() == 1);
   for (int i = 0; i < 40; ++i) unsized.pull();
-  CHECK(unsized->next_chunk(unsized->pulled()) > 10);
+  CHECK(unsized->next_chunk(unsized->pulled(), 1) > 10);
 }
 
 TEST_CASE("room is made for what the input can give, not for the chunk size that was asked for") {
   constexpr std::size_t all = static_cast<std::size_t>(-1);
   const Attached<VectorStore<std::string>> sized(
       terms(), ChunkRule{.chunksize = all, .items = 500'000, .workers = 1});
-  CHECK(sized->next_chunk(sized->pulled()) == 500'000);
+  CHECK(sized->next_chunk(sized->pulled(), 1) == 500'000);
   const Attached<VectorStore<std::string>> unsized(terms(), chunks_of(all));
-  CHECK(unsized->next_chunk(unsized->pulled()) == std::size_t{1} << 18);
+  CHECK(unsized->next_chunk(unsized->pulled(), 1) == std::size_t{1} << 18);
 }
 
 TEST_CASE("an input may give more than it claimed") {
@@ -80,7 +80,7 @@ TEST_CASE("an input may give more than it claimed") {
 TEST_CASE("a claim that no memory can hold is not believed") {
   const Attached<VectorStore<int>> store(
       terms(), ChunkRule{.chunksize = {}, .items = std::size_t{1} << 62, .workers = 1});
-  REQUIRE(store->next_chunk(store->pulled()) >= 1);
+  REQUIRE(store->next_chunk(store->pulled(), 1) >= 1);
   store->pulled(1);
   store->store(0, 5);
   store->end_input(nullptr);
@@ -129,7 +129,7 @@ TEST_CASE("a single item is pulled once, and ends the input by itself") {
   const Attached<SingleStore<std::unique_ptr<int>>> store(terms());
   CHECK(store.pull() == 1);
   CHECK_FALSE(store->input_ended());
-  CHECK(store->next_chunk(store->pulled()) == 0);
+  CHECK(store->next_chunk(store->pulled(), 1) == 0);
   CHECK(store->input_ended());
   store->store(0, std::make_unique<int>(5));
   CHECK(*store->value() == 5);

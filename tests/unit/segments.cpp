@@ -71,6 +71,10 @@ TEST_CASE("options that make no sense are refused") {
   CHECK_THROWS_AS((void)describe(1, {.window = 0}), std::invalid_argument);
   CHECK_THROWS_AS((void)describe(1, {.unexplained_deaths = 0}), std::invalid_argument);
   CHECK_THROWS_AS((void)describe(1, {.helper_threads = 0}), std::invalid_argument);
+  CHECK_THROWS_AS((void)describe(1, {.bundle_time = std::chrono::nanoseconds{-1}}),
+                  std::invalid_argument);
+  CHECK_THROWS_AS((void)describe(1, {.bundle_time = std::chrono::seconds{2}}),
+                  std::invalid_argument);
 }
 
 TEST_CASE(

@@ -157,12 +157,12 @@ TEST_CASE("with buffersize, a closed pool ends the input where it is") {
 
 TEST_CASE("an input never ends within a step, whose items are not counted yet") {
   const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 8, .only_this = true}, ordered);
-  CHECK(stream->next_chunk(0) == 1);
+  CHECK(stream->next_chunk(0, 1) == 1);
   stream->pool_closed();
-  CHECK(stream->next_chunk(1) == 0);
+  CHECK(stream->next_chunk(1, 1) == 0);
   CHECK_FALSE(stream->input_ended());
   stream->pulled(1);
-  CHECK(stream->next_chunk(1) == 0);
+  CHECK(stream->next_chunk(1, 1) == 0);
   CHECK(stream->input_ended());
   CHECK_FALSE(stream->done());
   stream->store(0, 5);

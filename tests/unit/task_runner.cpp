@@ -274,6 +274,7 @@ void reverse_in_runs(detail::ChunkContext& context) {
     const auto run = context.next_run(done, 2);
     if (run.items == 0) return;
     for (done = 0; done != run.items; ++done) {
+      if (context.bundled() && !context.take()) break;
       context.begin_in_run(run.item + done);
       char item[2];
       in.read(item, sizeof item);
@@ -335,4 +336,65 @@ TEST_CASE("chunks with deadlines have no runs") {
     CHECK_FALSE(context.in_runs());
     echo(context);
   });
+}
+
+TEST_CASE("the items of a bundle are taken out of the word of the lane") {
+  Claimed at(6, true);
+  at.task.bundled = 1;
+  at.task.begin_item = 1;
+  CHECK(at.run(reverse_in_runs) == 6);
+  CHECK(at.outcomes().size() == 3);
+  CHECK_FALSE(at.lane.header.remainder.read().open());
+}
+
+TEST_CASE("a worker leaves a bundle whose rest was taken back, before the next item") {
+  Claimed at(6, true);
+  at.task.bundled = 1;
+  CHECK(at.run([&](detail::ChunkContext& context) {
+    CHECK(context.bundled());
+    CHECK(at.lane.header.remainder.read() == ring::Remainder{ticket, 6, 0});
+    const auto run = context.next_run(0, 2);
+    for (std::uint32_t item = 0; item < 2; ++item) {
+      REQUIRE(context.take());
+      context.begin_in_run(item);
+      std::memcpy(run.results + std::size_t{2} * item, "ab", 2);
+    }
+    CHECK(at.lane.header.remainder.take_back(ticket, 0, 6) == 2);
+    CHECK_FALSE(context.take());
+    CHECK(context.next_run(2, 2).items == 0);
+  }) == 2);
+  const auto outcomes = at.outcomes();
+  REQUIRE(outcomes.size() == 1);
+  CHECK(text(outcomes[0]) == "abab");
+  CHECK(at.progress() == Progress{ticket, 1, Phase::published});
+}
+
+TEST_CASE("a bundle that is taken back as a whole leaves a run without items") {
+  Claimed at(4, true);
+  at.task.bundled = 1;
+  CHECK(at.run([&](detail::ChunkContext& context) {
+    CHECK(at.lane.header.remainder.take_back(ticket, 0, 4) == 0);
+    reverse_in_runs(context);
+  }) == 0);
+  const auto outcomes = at.outcomes();
+  REQUIRE(outcomes.size() == 1);
+  CHECK(outcomes[0].header.items == 0);
+  CHECK(at.progress() == Progress{ticket, 0, Phase::claimed});
+}
+
+TEST_CASE("a callable that cannot be decoded fails the items that were not taken back") {
+  Claimed at(4, true);
+  at.task.bundled = 1;
+  CHECK(at.run([&](detail::ChunkContext& context) {
+    CHECK(at.lane.header.remainder.take());  // this one is for somebody else
+    CHECK(at.lane.header.remainder.take_back(ticket, 0, 4) == 1);
+    context.fail_all(std::make_exception_ptr(std::runtime_error("no")));
+  }) == 0);
+  CHECK(at.outcomes().empty());
+  Claimed whole(4, true);
+  whole.task.bundled = 1;
+  CHECK(whole.run([](detail::ChunkContext& context) {
+    context.fail_all(std::make_exception_ptr(std::runtime_error("no")));
+  }) == 4);
+  CHECK(whole.outcomes().size() == 4);
 }

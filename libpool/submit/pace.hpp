@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace libpool::engine {
+namespace libpool::submit {
 
 /// The mean time that a chunk takes, from those that ended lately. Not thread-safe.
 class Pace {
@@ -38,4 +38,4 @@ class Pace {
   std::uint64_t mean_ = 0;  ///< ns
 };
 
-}  // namespace libpool::engine
+}  // namespace libpool::submit
