@@ -78,10 +78,11 @@ struct PoolOptions {
   /// With a chunk size of one, short items whose arguments and results are copied as bits and lie
   /// in a contiguous container are handed to a worker several at once: as many as take about so
   /// long, 64 at most. A worker begins them one by one, each with the function as it was sent; what
-  /// it has not begun after ten times this long is taken back and handed out one by one. So items
-  /// begin less in order than else, which only those can tell that wait for each other. Zero:
-  /// never. Negative, and more than a second, throws `std::invalid_argument`. 20 us are little
-  /// beside a wake-up, and a hundred times what handing over costs. `ThreadPool` ignores it.
+  /// it has not begun after ten times this long is taken back and handed out one by one. Items that
+  /// wait for each other may then wait for ever, as soon as each worker is at one whose other lies
+  /// behind it: they need zero, which is never. Negative, and more than a second, throws
+  /// `std::invalid_argument`. 20 us are little beside a wake-up, and a hundred times what handing
+  /// over costs. `ThreadPool` ignores it.
   SaturatingNanoseconds bundle_time = std::chrono::microseconds{20};
 
   /// Deaths of workers before their first claim that are tolerated within `restart_period` while no

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <iostream>
 #include <stdexcept>
+#include <utility>
 
 #include <libpool/codec/exception_codec.hpp>
 #include <libpool/detail/system.hpp>
@@ -56,14 +57,19 @@ void obey_stop(const ring::StopWord& stop, ring::ParkWord& park) noexcept {
 }
 
 TaskRunner::TaskRunner(Workplace& place, const ring::TaskDescriptor& task, std::uint32_t slot)
-    : ChunkContext(place.lane.progress, task.bundled != 0 ? &place.lane.remainder : nullptr,
-                   task.ticket, task.first_index, task.eager != 0),
+    : ChunkContext(place.lane.progress, task.ticket, task.first_index, task.eager != 0,
+                   task.bundled != 0),
       place_(place),
       task_(task),
       slot_(slot),
       next_(task.begin_item),
       end_(task.end_item) {
-  if (bundled()) bundle_->open(task_.ticket, task_.begin_item, task_.end_item);
+  if (!bundled()) return;
+  // The first item stays this worker's, and with it, until that is published, the slot and the
+  // payload, which would else be given to others while they are read here.
+  place_.lane.remainder.open(task_.ticket, task_.begin_item + 1, task_.end_item);
+  // A parent that sleeps is to know when it has to look for what was not begun in time.
+  place_.writer.ring();
 }
 
 void TaskRunner::run(std::span<const std::byte> payload) {
@@ -151,12 +157,21 @@ void TaskRunner::publish() {
   enter(Phase::published);
 }
 
+bool TaskRunner::take() noexcept {
+  if (!std::exchange(taken_first_, true)) return true;
+  // The outcome of the item before this one will be published by the progress word.
+  flush_output(true);
+  taken_back_ = !place_.lane.remainder.take();
+  return !taken_back_;
+}
+
 detail::ChunkContext::Run TaskRunner::next_run(std::uint32_t done, std::size_t result_size) {
   if (run_result_size_) {
     close_run(done);
-    // After the publication, as in `publish`. A bundle may have been taken back as a whole.
-    item_ = done != 0 ? next_ - 1 : next_;
-    enter(done != 0 ? Phase::published : Phase::claimed);
+    // After the publication, as in `publish`. A run of none is that of a bundle whose rest was
+    // taken back after an item that failed.
+    item_ = next_ - 1;
+    enter(Phase::published);
   }
   if (ended()) return {};
   const auto room = place_.writer.open_run(task_.ticket, slot_, next_, result_size);

@@ -59,6 +59,7 @@ class TaskRunner final : public detail::ChunkContext {
   bool next() override;
   codec::PayloadReader item() override { return item_bytes_; }
   bool in_runs() const noexcept override { return task_.timed == 0; }
+  bool take() noexcept override;
   Run next_run(std::uint32_t done, std::size_t result_size) override;
   codec::PayloadReader items() override { return items_; }
   void fail_in_run(std::uint32_t done, std::exception_ptr error) noexcept override;
@@ -88,6 +89,8 @@ class TaskRunner final : public detail::ChunkContext {
   std::uint32_t end_ = 0;  ///< of the chunk; of a bundle, lower when it has been taken back
   std::uint32_t item_ = 0;
   std::optional<std::size_t> run_result_size_;  ///< while a run is open
+  bool taken_first_ = false;  ///< of a bundle: the item that is the worker's from the beginning
+  bool taken_back_ = false;   ///< no item of the bundle is left
   bool named_first_ = false;  ///< the progress word names the chunk's first item already
 };
 

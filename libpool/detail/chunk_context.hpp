@@ -12,7 +12,6 @@
 #include <libpool/codec/function_token.hpp>
 #include <libpool/codec/payload.hpp>
 #include <libpool/ring/progress_word.hpp>
-#include <libpool/ring/remainder_word.hpp>
 #include <libpool/this_worker.hpp>
 
 namespace libpool::detail {
@@ -76,13 +75,10 @@ class ChunkContext {
 
   /// Whether each item is a chunk by itself: it is to have the function as it was sent, and has to
   /// be taken before it begins.
-  [[nodiscard]] bool bundled() const noexcept { return bundle_ != nullptr; }
+  [[nodiscard]] bool bundled() const noexcept { return bundled_; }
 
   /// Takes the next item of a bundle; false if the parent has taken back what was left.
-  [[nodiscard]] bool take() noexcept {
-    taken_back_ = !bundle_->take();
-    return !taken_back_;
-  }
+  [[nodiscard]] virtual bool take() noexcept = 0;
 
   /// The item begins (phase: run). This publishes the result of the one before it in the run.
   void begin_in_run(std::uint32_t item) {
@@ -107,24 +103,22 @@ class ChunkContext {
   [[noreturn]] virtual void leave_thread() noexcept = 0;
 
  protected:
-  /// `bundle`: null if the chunk is none.
-  ChunkContext(ring::ProgressWord& progress, ring::RemainderWord* bundle, std::uint64_t ticket,
-               std::uint64_t first_index, bool eager) noexcept
+  ChunkContext(ring::ProgressWord& progress, std::uint64_t ticket, std::uint64_t first_index,
+               bool eager, bool bundled) noexcept
       : progress_(progress),
-        bundle_(bundle),
         ticket_(ticket),
         first_index_(first_index),
-        eager_(eager) {}
+        eager_(eager),
+        bundled_(bundled) {}
 
   /// As `begin_in_run`, for results that somebody waits for one by one.
   virtual void begin_eagerly(std::uint32_t item) = 0;
 
   ring::ProgressWord& progress_;
-  ring::RemainderWord* const bundle_;
-  bool taken_back_ = false;  ///< no item of the bundle is left
   const std::uint64_t ticket_;
   const std::uint64_t first_index_;  ///< place in the batch of item 0
   const bool eager_;
+  const bool bundled_;
   ring::TaskIndex& task_index_ = process_task_index();
 };
 

@@ -3,6 +3,7 @@
 /// Runs in the parent, on the batch's feeding thread: the caller that blocks, the thread that
 /// submits, or a helper. Iterators and encoders of the user run without the engine's lock, so that
 /// a slow input delays nobody else.
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -79,8 +80,11 @@ bool Engine::feed_step(const std::shared_ptr<Job>& job, Lock& lock) noexcept {
   job->feed_again = false;
   // Items that may be stopped one by one are handed over one by one.
   if (batch.terms().singly && batch.terms().timeout.count() == 0 && job->codec->bundles()) {
-    job->bundle =
+    // What a worker that retires leaves of a bundle, its successors would run one after the other.
+    const auto most = static_cast<std::size_t>(pool_.max_tasks / 8);
+    const std::size_t paced =
         submit::bundle(job->pace.time_for(1, 1), bundle_time_, batch.pulled(), pool_.workers);
+    job->bundle = job->pulled < job->singly_until ? 1 : std::clamp<std::size_t>(most, 1, paced);
   }
   submit::Chunks spent = dispatcher_.take_spent();
   lock.unlock();

@@ -23,6 +23,9 @@ struct Remainder {
   std::uint32_t next = 0;    ///< the first item not begun; past `end` once the worker has been told
 
   [[nodiscard]] constexpr bool open() const noexcept { return next < end; }
+  [[nodiscard]] constexpr bool is_of(std::uint64_t full_ticket) const noexcept {
+    return ticket == (full_ticket & 0xFFFFFF);
+  }
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
     return (std::uint64_t{ticket & 0xFFFFFF} << 40) | (std::uint64_t{end & 0xFFFFF} << 20) |
@@ -39,8 +42,8 @@ struct Remainder {
 /// The shared word.
 class RemainderWord {
  public:
-  /// Worker: of the bundle that it has claimed, nothing is begun. Relaxed: the word speaks for
-  /// itself.
+  /// Worker: of the bundle that it has claimed, the items from `begin` on are to be taken out of
+  /// the word. Relaxed: the word speaks for itself.
   void open(std::uint64_t ticket, std::uint32_t begin, std::uint32_t end) noexcept {
     word_.store(Remainder{static_cast<std::uint32_t>(ticket), end, begin}.pack(),
                 std::memory_order_relaxed);
@@ -63,8 +66,9 @@ class RemainderWord {
     std::uint64_t seen = word_.load(std::memory_order_relaxed);
     while (true) {
       const Remainder was = Remainder::unpack(seen);
-      const Remainder known{static_cast<std::uint32_t>(ticket) & 0xFFFFFF, end, was.next};
-      if (was != known || was.next < least || !was.open()) return std::nullopt;
+      if (!was.is_of(ticket) || was.end != end || was.next < least || !was.open()) {
+        return std::nullopt;
+      }
       if (word_.compare_exchange_weak(seen, Remainder{was.ticket, was.next, was.next}.pack(),
                                       std::memory_order_relaxed)) {
         return was.next;

@@ -167,7 +167,7 @@ class ResultReader {
     return lane_->tail.load(std::memory_order_acquire) == head_;
   }
 
-  /// The worker's own account of its time, for statistics only.
+  /// The worker's own account of its time, for statistics and estimates only.
   [[nodiscard]] std::uint64_t busy() const noexcept {
     return lane_->busy.load(std::memory_order_relaxed);
   }

@@ -117,26 +117,28 @@ Chunk::Owner Dispatcher::take(std::uint32_t slot) noexcept {
 
 // Modelled in tests/model/bundle.pml as take_back.
 void Dispatcher::take_back(std::uint32_t worker, ring::RemainderWord& remainder) noexcept {
+  // Read once: what the worker writes meanwhile must change nothing.
+  const ring::Remainder left = remainder.read();
   std::optional<std::uint32_t> slot;
   visit_claimed([&](std::uint32_t at, Chunk& chunk, std::uint32_t owner) {
-    if (owner == worker && chunk.bundled) slot = at;
+    if (owner == worker && chunk.bundled && left.is_of(chunk.ticket)) slot = at;
   });
-  if (!slot) return;
+  if (!slot || !left.open()) return;
   Chunk& chunk = *slots_[*slot];
-  // A worker that waits for a payload must get it.
-  const bool waits = chunk.payload->has_own_memory() && !chunk.handed_over;
-  if (chunk.job->abandoned || waits) return;
+  // It never holds all of the chunk, whose first item is the worker's.
+  const bool credible = left.end == chunk.end && left.next > chunk.next;
+  if (!credible || chunk.job->abandoned) return;
   std::vector<Chunk::Owner> singles;  // made first: what is taken back must not be lost
   try {
-    const ring::Remainder left = remainder.read();
-    const std::size_t most = left.open() ? std::min(left.end, chunk.end) - left.next : 0;
+    const std::size_t most = left.end - left.next;
     singles.reserve(most);
     while (singles.size() < most) singles.push_back(chunk.parcel->split());
   } catch (const std::bad_alloc&) {
     return;
   }
-  const auto first = remainder.take_back(chunk.ticket, chunk.next, chunk.end);
+  const auto first = remainder.take_back(chunk.ticket, left.next, left.end);
   if (!first) return;
+  chunk.job->singly_until = chunk.job->pulled + items_singly;
   for (std::uint32_t end = std::exchange(chunk.end, *first); end != *first; --end) {
     Chunk::Owner single = std::move(singles.back());
     singles.pop_back();

@@ -58,6 +58,9 @@ class Dispatcher {
   /// front, each as a chunk. Does nothing if there are none.
   void take_back(std::uint32_t worker, ring::RemainderWord& remainder) noexcept;
 
+  /// After a bundle that took a worker long, so many items of its job are handed out one by one.
+  static constexpr std::size_t items_singly = 4096;
+
   /// Publishes nothing until `resume`: the claim words are not to be relied on.
   void hold() noexcept { held_ = true; }
   void resume() noexcept { held_ = false; }

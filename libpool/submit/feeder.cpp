@@ -66,9 +66,10 @@ void feed_chunk(Fed& fed, Parcel& parcel, std::size_t limit, std::uint64_t call_
   out.align(part_alignment);
   const std::size_t begin = out.position();
   const std::size_t pulled_before = fed.pulled;
-  const auto pulled = parcel.job->codec->encode(
-      {std::min<std::size_t>(limit, ring::max_chunk_items), parcel.job->batch->terms().chunk_bytes},
-      out);
+  const auto& terms = parcel.job->batch->terms();
+  const std::size_t bytes = terms.singly ? enough_bytes : terms.chunk_bytes;
+  const auto pulled =
+      parcel.job->codec->encode({std::min<std::size_t>(limit, ring::max_chunk_items), bytes}, out);
   note(fed, pulled);
   if (pulled.items == 0) return;
   Chunk::Owner chunk = parcel.add();
@@ -77,7 +78,7 @@ void feed_chunk(Fed& fed, Parcel& parcel, std::size_t limit, std::uint64_t call_
   chunk->items_size = out.position() - begin;
   chunk->first_index = fed.first_index + pulled_before;
   chunk->end = static_cast<std::uint32_t>(pulled.items);
-  chunk->bundled = parcel.job->batch->terms().singly && pulled.items > 1;
+  chunk->bundled = terms.singly && pulled.items > 1;
   fed.chunks.push_back(std::move(chunk));
 }
 

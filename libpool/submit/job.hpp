@@ -37,14 +37,15 @@ struct Job {
   std::vector<std::byte> call;       ///< token and callable, once encoded and if they are small
 
   // Guarded by the core's mutex.
-  std::size_t chunks = 0;   ///< encoded and not yet settled as a whole
-  std::size_t waiting = 0;  ///< of those, not yet published
-  std::size_t pulled = 0;   ///< items
-  std::size_t counted = 0;  ///< items whose outcome is in the pool's counts
-  std::size_t settled = 0;  ///< of those, the ones whose outcome has been handed to the batch
-  std::uint64_t busy = 0;   ///< ns that workers have spent on its items
-  std::uint64_t ended = 0;  ///< items that they have ended
-  Pace pace;                ///< of its items
+  std::size_t chunks = 0;        ///< encoded and not yet settled as a whole
+  std::size_t waiting = 0;       ///< of those, not yet published
+  std::size_t pulled = 0;        ///< items
+  std::size_t counted = 0;       ///< items whose outcome is in the pool's counts
+  std::size_t settled = 0;       ///< of those, the ones whose outcome has been handed to the batch
+  std::uint64_t busy = 0;        ///< ns that workers have spent on its items
+  std::uint64_t ended = 0;       ///< items that they have ended
+  Pace pace;                     ///< of its items
+  std::size_t singly_until = 0;  ///< no bundles before so many items are pulled
   bool input_ended = false;
   bool feeding = false;     ///< a thread pulls its input now
   bool feed_again = false;  ///< room appeared meanwhile

@@ -1,7 +1,7 @@
 /// How fast workers work: pure arithmetic on what they report.
 ///
 /// Runs in the parent, under the engine's mutex. The busy time is the workers' own word: whatever
-/// they claim, a driver only naps once more or once less.
+/// they claim, a driver only naps once more or once less, and bundles are longer or shorter.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +11,10 @@
 
 namespace libpool::submit {
 
-/// The mean time that a chunk takes, from those that ended lately. Not thread-safe.
+/// The mean time that a chunk, or an item, takes, from those that ended lately. Not thread-safe.
 class Pace {
  public:
-  /// `busy`: ns that all workers have spent on chunks so far; `ended`: chunks that have ended.
+  /// `busy`: ns that all workers have spent on them so far; `ended`: how many have ended.
   void update(std::uint64_t busy, std::uint64_t ended) noexcept {
     if (ended - ended_ < chunks_a_sample) return;
     // Less than before: a worker has been replaced, whose successor begins at zero.

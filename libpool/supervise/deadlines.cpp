@@ -99,10 +99,10 @@ bool Supervisor::expire(std::uint32_t slot, submit::Chunk& chunk, std::uint32_t 
 /// Nothing else is to wait for the item that a late worker is at: what is left goes to whoever has
 /// time.
 void Supervisor::take_back_late_bundles(Clock::time_point now) noexcept {
-  if (!dispatcher_.has_bundles() || resetting_) return;
-  for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
+  if (!dispatcher_.has_bundles()) return;
+  for (std::uint32_t worker = 0; worker < workers_.size() && !resetting_; ++worker) {
     WorkerRecord& record = workers_[worker];
-    if (record.state != State::alive || record.doomed) continue;
+    if (record.state != State::alive || record.doomed || record.corrupt) continue;
     ring::RemainderWord& remainder = record.reader.lane().remainder;
     const ring::Remainder left = remainder.read();
     if (!left.open()) continue;
@@ -110,7 +110,10 @@ void Supervisor::take_back_late_bundles(Clock::time_point now) noexcept {
     if (now - record.bundle_seen < late_bundle_) {
       wake_at(record.bundle_seen + late_bundle_);
     } else {
+      // Who holds what must be true: nobody else's items are to begin twice.
+      if (!audit()) return;
       dispatcher_.take_back(worker, remainder);
+      if (remainder.read().open()) wake_at(now + submit::Dispatcher::retry_pause);
     }
   }
 }

@@ -80,9 +80,12 @@ bool Supervisor::drain(std::uint32_t worker, collect::OpenRuns open_runs,
   if (drained.outcomes != 0) {
     record.settled += drained.outcomes;
     submit::Job& job = *drained.job;
-    const std::uint64_t busy = std::max(record.reader.busy(), record.busy);
-    job.busy += busy - std::exchange(record.busy, busy);
-    job.pace.update(job.busy, job.ended += drained.outcomes);
+    job.ended += drained.outcomes;
+    // It grows at the end of each chunk.
+    if (const std::uint64_t busy = record.reader.busy(); busy > record.busy) {
+      job.busy += busy - std::exchange(record.busy, busy);
+      job.pace.update(job.busy, job.ended);
+    }
     policy_.resolved();
     barren_resets_ = 0;
   }

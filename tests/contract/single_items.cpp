@@ -4,9 +4,11 @@
 /// Runs in the test; the tasks run in workers of both pools.
 #include "contract.hpp"
 
-#include <csignal>
-
 #include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <thread>
 
 using namespace contract;
 
@@ -90,6 +92,46 @@ TEST_CASE("of short items that travel together only those that crash are lost") 
   }
   CHECK(oracle::executed(many) == many);
   CHECK(pool.stats().crashed == 4);
+}
+
+TEST_CASE("a worker that the system stops for a while is not taken for a broken one") {
+  ProcessPool pool(2, {.bundle_time = 2us});
+  const auto workers = pool.stats().workers;
+  std::atomic<bool> over{false};
+  std::thread stopper([&] {
+    const auto end = std::chrono::steady_clock::now() + 1s;
+    for (unsigned round = 0; std::chrono::steady_clock::now() < end; ++round) {
+      const pid_t worker = workers[round % 2].pid;
+      ::kill(worker, SIGSTOP);
+      std::this_thread::sleep_for(400us);
+      ::kill(worker, SIGCONT);
+      std::this_thread::sleep_for(std::chrono::microseconds{round * 37 % 300});
+    }
+    over = true;
+  });
+  bool right = true;
+  while (!over) right = pool.map(square, numbers(5000), {.chunksize = 1}) == squares(5000) && right;
+  stopper.join();
+  CHECK(right);
+  CHECK(pool.stats().workers_lost == 0);
+}
+
+TEST_CASE("what short items print is out before their outcomes are") {
+  std::FILE* const file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  ProcessPool pool(2, {.initializer = [file] { ::dup2(::fileno(file), STDOUT_FILENO); }});
+  const auto says = [](int item) {
+    std::printf("%07d\n", item);
+    if (item % 5000 == 4000) ::kill(::getpid(), SIGKILL);
+    return item;
+  };
+  int succeeded = 0;
+  for (const auto& outcome : pool.try_map(says, numbers(many), {.chunksize = 1})) {
+    if (outcome) ++succeeded;
+  }
+  CHECK(succeeded == many - 4);
+  CHECK(::lseek(::fileno(file), 0, SEEK_END) == 8 * succeeded);
+  std::fclose(file);
 }
 
 BOTH_POOLS("what short items throw is theirs alone") {

@@ -83,7 +83,16 @@ end_scan:
   od;
   slot = 0;
   /* TaskRunner::TaskRunner; nobody writes the ticket while the bundle is claimed */
+#ifdef BUG_FIRST_LEFT
   STEP(left_ticket[me] = ticket; left_next[me] = item; left_end[me] = last);
+#else
+  STEP(left_ticket[me] = ticket; left_next[me] = item + 1; left_end[me] = last);
+#endif
+  /* TaskRunner::run: reads the descriptor and the payload, which go with the slot */
+  STEP(assert(claim[0] == CLAIMED_BY(me)));
+#ifndef BUG_FIRST_LEFT
+  goto begin;
+#endif
 
 take:  /* RemainderWord::take */
 #ifdef BUG_TWO_STEPS

@@ -386,46 +386,54 @@ TEST_CASE("what a worker has not begun of a bundle is queued anew, one by one") 
   CHECK_FALSE(at.core.dispatcher.has_bundles());
 }
 
-TEST_CASE("a bundle all of whose items are settled or taken back is settled") {
+TEST_CASE("a worker keeps the item that it is at, and the next ones of its job come one by one") {
   Bundled at;
-  at.bundle().next = 2;
+  at.bundle().next = 1;
   at.core.dispatcher.take_back(1, at.word());
-  CHECK(at.core.dispatcher.find(at.claimed.slot, at.claimed.ticket) == nullptr);
-  CHECK(at.core.claims[at.claimed.slot].read() == Claim{});
+  CHECK(at.bundle().end == 2);
   CHECK(at.core.dispatcher.queued_chunks() == 6);
+  CHECK(at.test.job->singly_until > at.test.job->pulled);
 }
 
-TEST_CASE("nothing is taken back where nothing is to be had") {
+TEST_CASE("nothing is taken back where nothing is to be had, nor by a word that cannot be true") {
   Bundled at;
-  at.core.dispatcher.take_back(0, at.word());  // another worker's
-  CHECK(at.bundle().end == 8);
-  at.bundle().next = 3;  // more than the word says
-  at.core.dispatcher.take_back(1, at.word());
-  CHECK(at.bundle().end == 8);
+  const auto nothing = [&](std::uint32_t worker = 1) {
+    at.core.dispatcher.take_back(worker, at.word());
+    return at.bundle().end == 8 && at.core.dispatcher.queued_chunks() == 0;
+  };
+  CHECK(nothing(0));  // another worker's
+  at.bundle().next = 2;
+  CHECK(nothing());  // the first item that is left is the worker's
+  at.bundle().next = 5;
+  CHECK(nothing());
   at.bundle().next = 0;
   at.test.job->abandoned = true;
-  at.core.dispatcher.take_back(1, at.word());
-  CHECK(at.bundle().end == 8);
+  CHECK(nothing());
   at.test.job->abandoned = false;
-  CHECK(at.core.dispatcher.queued_chunks() == 0);
-  while (at.word().take()) {
-  }
-  at.core.dispatcher.take_back(1, at.word());
-  CHECK(at.bundle().end == 8);
-  CHECK(at.core.dispatcher.queued_chunks() == 0);
+  at.word().open(at.claimed.ticket + 1, 2, 8);
+  CHECK(nothing());
+  at.word().open(at.claimed.ticket, 2, 9);
+  CHECK(nothing());
+  at.word().open(at.claimed.ticket, 9, ring::max_bundle_items);
+  CHECK(nothing());
+  at.word().open(at.claimed.ticket, 0, 8);
+  CHECK(nothing());
+  at.word().open(at.claimed.ticket, 7, 8);
+  CHECK(at.word().take());
+  CHECK(nothing());
 }
 
-TEST_CASE("nothing is taken back of a bundle whose worker waits for its payload") {
+TEST_CASE("a worker that waits for the payload of its bundle still gets it") {
   Bundled at;
   at.core.dispatcher.settle(at.claimed.slot);
   at.core.enqueue_bundle(at.test, 8, 100'000);
   at.core.dispatcher.refill(0);
   at.claimed = at.core.claim(1);
   REQUIRE(at.bundle().payload->has_own_memory());
-  at.word().open(at.claimed.ticket, 0, 8);
+  at.word().open(at.claimed.ticket, 1, 8);
   at.core.dispatcher.take_back(1, at.word());
-  CHECK(at.bundle().end == 8);
-  at.bundle().handed_over = true;
-  at.core.dispatcher.take_back(1, at.word());
-  CHECK(at.core.dispatcher.queued_chunks() == 8);
+  CHECK(at.core.dispatcher.queued_chunks() == 7);
+  int visits = 0;
+  at.core.dispatcher.visit_own_memory([&](Chunk&, std::uint32_t) { ++visits; });
+  CHECK(visits == 1);
 }

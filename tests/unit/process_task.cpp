@@ -55,7 +55,7 @@ class ForgedWorker final : public ChunkContext {
  public:
   ForgedWorker(std::span<const std::byte> payload, std::size_t call_bytes, std::size_t stride,
                std::size_t items)
-      : ChunkContext(word_, nullptr, 1, 0, false),
+      : ChunkContext(word_, 1, 0, false, false),
         payload_(payload),
         call_bytes_(call_bytes),
         stride_(stride),
@@ -98,6 +98,7 @@ class ForgedWorker final : public ChunkContext {
   [[noreturn]] void leave_thread() noexcept override { ::_exit(0); }
 
   [[nodiscard]] bool in_runs() const noexcept override { return true; }
+  [[nodiscard]] bool take() noexcept override { return true; }
   [[nodiscard]] Run next_run(std::uint32_t done, std::size_t result_size) override {
     take_run(done);
     run_result_size_ = result_size;

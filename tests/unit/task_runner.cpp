@@ -352,7 +352,8 @@ TEST_CASE("a worker leaves a bundle whose rest was taken back, before the next i
   at.task.bundled = 1;
   CHECK(at.run([&](detail::ChunkContext& context) {
     CHECK(context.bundled());
-    CHECK(at.lane.header.remainder.read() == ring::Remainder{ticket, 6, 0});
+    // The first item is the worker's already.
+    CHECK(at.lane.header.remainder.read() == ring::Remainder{ticket, 6, 1});
     const auto run = context.next_run(0, 2);
     for (std::uint32_t item = 0; item < 2; ++item) {
       REQUIRE(context.take());
@@ -369,32 +370,38 @@ TEST_CASE("a worker leaves a bundle whose rest was taken back, before the next i
   CHECK(at.progress() == Progress{ticket, 1, Phase::published});
 }
 
-TEST_CASE("a bundle that is taken back as a whole leaves a run without items") {
+TEST_CASE("a bundle that is taken back after an item that failed leaves a run without items") {
   Claimed at(4, true);
   at.task.bundled = 1;
   CHECK(at.run([&](detail::ChunkContext& context) {
-    CHECK(at.lane.header.remainder.take_back(ticket, 0, 4) == 0);
-    reverse_in_runs(context);
-  }) == 0);
+    (void)context.next_run(0, 2);
+    REQUIRE(context.take());
+    context.begin_in_run(0);
+    context.fail_in_run(0, std::make_exception_ptr(std::runtime_error("no")));
+    CHECK(at.lane.header.remainder.take_back(ticket, 1, 4) == 1);
+    CHECK(context.next_run(0, 2).items == 3);
+    CHECK_FALSE(context.take());
+    CHECK(context.next_run(0, 2).items == 0);
+  }) == 1);
   const auto outcomes = at.outcomes();
-  REQUIRE(outcomes.size() == 1);
-  CHECK(outcomes[0].header.items == 0);
-  CHECK(at.progress() == Progress{ticket, 0, Phase::claimed});
+  REQUIRE(outcomes.size() == 3);
+  CHECK(outcomes[2].header.items == 0);
+  CHECK(at.progress() == Progress{ticket, 0, Phase::published});
 }
 
 TEST_CASE("a callable that cannot be decoded fails the items that were not taken back") {
+  const auto fail = [](detail::ChunkContext& context) {
+    context.fail_all(std::make_exception_ptr(std::runtime_error("no")));
+  };
   Claimed at(4, true);
   at.task.bundled = 1;
   CHECK(at.run([&](detail::ChunkContext& context) {
-    CHECK(at.lane.header.remainder.take());  // this one is for somebody else
-    CHECK(at.lane.header.remainder.take_back(ticket, 0, 4) == 1);
-    context.fail_all(std::make_exception_ptr(std::runtime_error("no")));
-  }) == 0);
-  CHECK(at.outcomes().empty());
+    CHECK(at.lane.header.remainder.take_back(ticket, 1, 4) == 1);
+    fail(context);
+  }) == 1);
+  CHECK(at.outcomes().size() == 1);
   Claimed whole(4, true);
   whole.task.bundled = 1;
-  CHECK(whole.run([](detail::ChunkContext& context) {
-    context.fail_all(std::make_exception_ptr(std::runtime_error("no")));
-  }) == 4);
+  CHECK(whole.run(fail) == 4);
   CHECK(whole.outcomes().size() == 4);
 }
