@@ -12,6 +12,8 @@
 #include <span>
 #include <thread>
 
+#include <libpool/ring/result_ring.hpp>
+
 #include "matrix.hpp"
 
 using libpool::ProcessPool;
@@ -108,6 +110,31 @@ void check_executed(const Outcomes& outcomes) {
   for (const auto& outcome : outcomes) {
     if (outcome.has_value()) CHECK(oracle::executions(static_cast<int>(outcome.index())) != 0);
   }
+}
+
+/// Some of many short items, which travel together, write over the word out of which their worker
+/// takes the next ones; then they are late, so that the parent looks at it.
+int scribble_over_remainder(int item) {
+  static std::mt19937_64 random(static_cast<std::uint64_t>(::getpid()));
+  constexpr std::size_t place = offsetof(libpool::ring::LaneHeader, remainder) / 8;
+  if (item % 5000 != 4990) return item;
+  std::atomic_ref<std::uint64_t> word(writable("libpool-lanes")[place]);
+  switch (random() % 4) {
+    case 0:
+      word = random();
+      break;
+    case 1:
+      word = word >> 20 << 20;  // none was begun
+      break;
+    case 2:
+      word += std::uint64_t{1} << 20;  // another end
+      break;
+    default:
+      word += std::uint64_t{1} << 40;  // another ticket
+      break;
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  return item;
 }
 
 void check_pool_works(ProcessPool& pool) {
@@ -224,5 +251,14 @@ TEST_CASE("a thread that a task leaves behind scribbles while the pool sleeps") 
       numbers(2), {.chunksize = 1});
   REQUIRE(quiet.wait(std::chrono::seconds{60}));
   CHECK_THROWS_AS(quiet.get(), WorkerCrashed);
+  check_pool_works(pool);
+}
+
+TEST_CASE("a task that writes over what is left of its bundle harms no outcome") {
+  ProcessPool pool(3);
+  constexpr int many = 20'000;
+  for (int round = 0; round < 8; ++round) {
+    check_outcomes(pool.try_map(scribble_over_remainder, numbers(many), {.chunksize = 1}), many);
+  }
   check_pool_works(pool);
 }
