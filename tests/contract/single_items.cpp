@@ -65,6 +65,25 @@ BOTH_POOLS("an item of an imap may wait for the next one to begin") {
   CHECK(oracle::executed(many) == many);
 }
 
+BOTH_POOLS("an item may wait for the next one while nobody takes results") {
+  Pool pool(2);
+  constexpr int window = 64;
+  const auto one_waits = [](int item) {
+    oracle::count_execution(item);
+    return item != window || oracle::eventually([] { return oracle::executions(window + 1) != 0; });
+  };
+  for (int round = 0; round < 10; ++round) {
+    const oracle::Fresh fresh;
+    auto results = pool.imap(one_waits, numbers(2 * window), {.buffersize = window});
+    CHECK(oracle::eventually([] { return oracle::executed(window) == window; }));
+    std::this_thread::sleep_for(5ms);  // all of the pool sleeps
+    for (int taken = 0; taken < window / 4; ++taken) CHECK(results.next() == true);
+    // Now there is room for more, and the one that waits is the first of them.
+    CHECK(oracle::eventually([] { return oracle::executions(window + 1) != 0; }));
+    CHECK(drain(std::move(results)) == std::vector<bool>(2 * window - window / 4, true));
+  }
+}
+
 BOTH_POOLS("items that become long are shared by all workers") {
   Pool pool(4);
   const oracle::Fresh fresh;

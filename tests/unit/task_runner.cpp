@@ -4,10 +4,14 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <functional>
 #include <thread>
 #include <vector>
 
+#include <libpool/detail/file_descriptor.hpp>
 #include <libpool/this_worker.hpp>
 #include <tests/support/eventually.hpp>
 #include <tests/support/lane.hpp>
@@ -404,4 +408,22 @@ TEST_CASE("a callable that cannot be decoded fails the items that were not taken
   whole.task.bundled = 1;
   CHECK(whole.run(fail) == 4);
   CHECK(whole.outcomes().size() == 4);
+}
+
+TEST_CASE("a parent that sleeps hears of a bundle that is claimed, and not of other chunks") {
+  Claimed at(4, true);
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+  const detail::FileDescriptor heard(ends[0]);
+  const detail::FileDescriptor doorbell(ends[1]);
+  ring::ResultWriter writer(at.lane.header, at.lane.ring(),
+                            ring::Doorbell(at.lane.waiting, doorbell.get()));
+  worker::Workplace place{at.lane.header, writer, at.stop, modules(), UINT64_MAX};
+  at.lane.waiting.announce();
+  char byte = 0;
+  const TaskRunner chunk(place, at.task, slot);
+  CHECK(::read(heard.get(), &byte, 1) == -1);
+  at.task.bundled = 1;
+  const TaskRunner bundle(place, at.task, slot);
+  CHECK(::read(heard.get(), &byte, 1) == 1);
 }
