@@ -56,6 +56,15 @@ TEST_CASE("chunks have the size that was asked for, or the automatic one") {
   CHECK(unsized->next_chunk(unsized->pulled(), 1) > 10);
 }
 
+TEST_CASE("bundles are for items that are chunks by themselves") {
+  Batch::Terms singly = terms();
+  singly.singly = true;
+  const Attached<VectorStore<int>> store(singly, chunks_of(1));
+  CHECK(store->next_chunk(0, 8) == 8);
+  const Attached<VectorStore<int>> other(terms(), chunks_of(7));
+  CHECK(other->next_chunk(0, 8) == 7);
+}
+
 TEST_CASE("room is made for what the input can give, not for the chunk size that was asked for") {
   constexpr std::size_t all = static_cast<std::size_t>(-1);
   const Attached<VectorStore<std::string>> sized(

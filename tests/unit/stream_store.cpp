@@ -227,3 +227,14 @@ TEST_CASE("a wait that times out loses nothing") {
   CHECK(stream->wait(item, error, Clock::now()) == Taken::item);
   CHECK(**item == 4);
 }
+
+TEST_CASE("a bundle is no larger than the window has room for") {
+  Batch::Terms singly = terms();
+  singly.singly = true;
+  const Attached<Store> stream(singly, Window{.chunk = 1, .items = 10}, ordered);
+  CHECK(stream->next_chunk(0, 8) == 8);
+  CHECK(stream->next_chunk(8, 8) == 2);
+  CHECK(stream->next_chunk(10, 8) == 0);
+  const Attached<Store> other(terms(), Window{.chunk = 1, .items = 10}, ordered);
+  CHECK(other->next_chunk(0, 8) == 1);
+}
