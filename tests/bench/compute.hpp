@@ -5,7 +5,6 @@
 
 #include <array>
 #include <string>
-#include <string_view>
 
 #include "bench.hpp"
 
@@ -43,8 +42,8 @@ inline std::int64_t primes_of_thousand(std::int64_t thousand) {
   return count;
 }
 
-/// First eight bytes of the SHA-256 of a buffer, read where it lies.
-inline std::int64_t digest(std::string_view buffer) {
+/// First eight bytes of the SHA-256 of a buffer.
+inline std::int64_t digest(const std::string& buffer) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
   ::SHA256(reinterpret_cast<const unsigned char*>(buffer.data()), buffer.size(), hash.data());
   std::int64_t result = 0;
