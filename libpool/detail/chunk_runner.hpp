@@ -174,12 +174,11 @@ inline constexpr bool bundles = RunsInBits<F, Arguments, Received> &&
                                  (callable_kind<F>() == CallableKind::bytes && sizeof(F) <= 64));
 
 /// The items of one chunk, in runs. What an item throws ends its run, and the next one goes on.
-template <class F, class Arguments, class Received>
+template <class F, class Arguments, class Received, bool bundled>
 LIBPOOL_CATCHES_FORCED_UNWIND void run_in_runs(std::optional<F>& f, ChunkContext& context) {
   using Call = TaskCall<F, Received>;
   using Result = typename Call::Result;
-  const bool bundled = context.bundled();
-  bool used = false;
+  [[maybe_unused]] bool used = false;
   codec::PayloadReader in = context.items();
   std::uint32_t done = 0;
   while (true) {
@@ -189,10 +188,12 @@ LIBPOOL_CATCHES_FORCED_UNWIND void run_in_runs(std::optional<F>& f, ChunkContext
     done = 0;
     try {
       for (; done != run.items; ++done, place += sizeof(Result)) {
-        if (bundled && !context.take()) break;
+        if constexpr (bundled) {
+          if (!context.take()) break;
+        }
         context.begin_in_run(run.item + done);
-        if constexpr (bundles<F, Arguments, Received> && !std::is_pointer_v<F>) {
-          if (bundled && std::exchange(used, true)) {
+        if constexpr (bundled && !std::is_pointer_v<F>) {
+          if (std::exchange(used, true)) {
             codec::PayloadReader call = context.call();
             f.emplace(decode_callable<F>(call, context.modules()));
           }
@@ -225,7 +226,10 @@ LIBPOOL_CATCHES_FORCED_UNWIND void run_chunk(ChunkContext& context) {
     return;
   }
   if constexpr (RunsInBits<F, Arguments, Received>) {
-    if (context.in_runs()) return run_in_runs<F, Arguments, Received>(f, context);
+    if constexpr (bundles<F, Arguments, Received>) {
+      if (context.bundled()) return run_in_runs<F, Arguments, Received, true>(f, context);
+    }
+    if (context.in_runs()) return run_in_runs<F, Arguments, Received, false>(f, context);
   }
   while (context.next()) {
     try {
