@@ -1,5 +1,5 @@
 /// Deadlines and stops: killing a worker for one item, or for one job, without harm to anything
-/// else.
+/// else; and bundles that are late, for which nobody is killed.
 ///
 /// Runs in the parent under the core's mutex. A kill is preceded by a stop: the parent asks the
 /// worker to begin nothing more, then reads what it has begun. Either the worker is still at the

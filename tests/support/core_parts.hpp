@@ -173,8 +173,9 @@ class TestCore {
   void enqueue(const TestJob& of, std::uint32_t items, std::size_t first_index = 0) {
     enqueue(of, items, first_index, 64);
   }
-  /// The same with a payload of so many bytes.
-  void enqueue(const TestJob& of, std::uint32_t items, std::size_t first_index, std::size_t bytes) {
+  /// The same with a payload of so many bytes, perhaps as a bundle.
+  void enqueue(const TestJob& of, std::uint32_t items, std::size_t first_index, std::size_t bytes,
+               bool bundled = false) {
     const auto parcel = submit::Parcel::make(of.job, 1);
     parcel->payload = plain.memory.allocate(bytes);
     parcel->payload.size = bytes;
@@ -182,25 +183,15 @@ class TestCore {
     chunk->first_index = first_index;
     chunk->end = items;
     chunk->items_size = bytes;
+    chunk->bundled = bundled;
     ++of.job->chunks;
     of.job->pulled += items;
     dispatcher.enqueue(std::move(chunk));
   }
 
-  /// A bundle of `items` items from index 100 on, enqueued.
+  /// A bundle from index 100 on.
   void enqueue_bundle(const TestJob& of, std::uint32_t items, std::size_t bytes = 64) {
-    const auto parcel = submit::Parcel::make(of.job, 1);
-    parcel->payload = plain.memory.allocate(bytes);
-    parcel->payload.size = bytes;
-    parcel->payload.chunks = 1;
-    auto bundle = parcel->add();
-    bundle->first_index = 100;
-    bundle->end = items;
-    bundle->bundled = true;
-    bundle->items_size = bytes;
-    ++of.job->chunks;
-    of.job->pulled += items;
-    dispatcher.enqueue(std::move(bundle));
+    enqueue(of, items, 100, bytes, true);
   }
 
   /// The worker claims the oldest chunk.
