@@ -43,18 +43,24 @@ class ResultSlots {
       : first_size_(expected <= largest_first_segment / sizeof(Slot) ? expected : 0) {
     first_.reserve(first_size_);
     populate(first_.data(), first_size_ * sizeof(Slot));
-    first_.resize(first_size_);
+    places_ = first_.data();
   }
 
   /// Makes places for indices below `count`. For the feeding thread; throws `std::bad_alloc`.
   void make_room(std::size_t count) {
+    if (first_.size() < std::min(count, first_size_)) {
+      // Some more than asked for, but few: workers begin meanwhile, and results find the zeros of
+      // their places in the caches. The vector has the memory, so that nothing moves.
+      const std::size_t some_more = first_.size() + opened_bytes / sizeof(Slot);
+      first_.resize(std::min(first_size_, std::max(count, some_more)));
+    }
     while (room() < count) {
       more_[segments_].reset(new Slot[segment_size(segments_)]);
       ++segments_;
     }
   }
 
-  /// Places there are.
+  /// Places there are, or can be made without memory.
   [[nodiscard]] std::size_t room() const noexcept {
     return first_size_ + smallest_segment * ((std::size_t{1} << segments_) - 1);
   }
@@ -106,6 +112,7 @@ class ResultSlots {
   }
 
  private:
+  static constexpr std::size_t opened_bytes = std::size_t{64} << 10;
   static constexpr std::size_t smallest_segment = 1024;
   /// Bytes. A larger claim may be a lie; true ones pay for one move of their results.
   static constexpr std::size_t largest_first_segment = std::size_t{1} << 30;
@@ -124,7 +131,7 @@ class ResultSlots {
   }
   [[nodiscard]] Slot& slot(std::size_t index) noexcept {
     if (index < first_size_) [[likely]]
-      return first_[index];
+      return places_[index];
     const Place place = place_beyond(index - first_size_);
     return more_[place.segment][place.offset];
   }
@@ -136,9 +143,11 @@ class ResultSlots {
   }
 
   const std::size_t first_size_;
+  Slot* places_ = nullptr;  // of the first segment; they never move
+  // Owned by the feeding thread.
   std::vector<Slot> first_;
   std::array<std::unique_ptr<Slot[]>, 48> more_;
-  std::size_t segments_ = 0;  // owned by the feeding thread
+  std::size_t segments_ = 0;
 };
 
 /// Results without content take no memory.
