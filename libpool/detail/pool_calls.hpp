@@ -37,7 +37,8 @@ LIBPOOL_EXPORT void check_timeout(std::chrono::nanoseconds timeout);
                                                      std::size_t workers) noexcept;
 
 /// The window of an `imap`.
-[[nodiscard]] LIBPOOL_EXPORT Window window_for(const ImapOptions& options, Lookahead lookahead);
+[[nodiscard]] LIBPOOL_EXPORT Window window_for(const ImapOptions& options, Lookahead lookahead,
+                                               Cost cost);
 
 template <class T>
 inline constexpr bool is_apply_options = false;
@@ -345,14 +346,17 @@ class PoolCalls {
                   "libpool: a range of the function's own Outcomes cannot be told from one of "
                   "try_imap: return the value or throw, and use try_imap.");
     check(options);
+    auto source = source_of<F, Unpack::no, false>(std::forward<Range>(range));
+    const Cost cost{.small_results = StreamStore<R>::small_results,
+                    .input_in_memory = decltype(source)::side_by_side};
     auto store =
         std::make_shared<StreamStore<R>>(Batch::Terms{.feeding = Feeding::by_helper,
                                                       .timeout = options.timeout,
                                                       .retries = options.retries,
                                                       .eager = true,
                                                       .singly = options.chunksize.value_or(1) == 1},
-                                         window_for(options, derived().lookahead()), ordered);
-    start(std::forward<F>(f), source_of<F, Unpack::no, false>(std::forward<Range>(range)), store);
+                                         window_for(options, derived().lookahead(), cost), ordered);
+    start(std::forward<F>(f), std::move(source), store);
     using Yielded = std::conditional_t<outcomes, Outcome<R>, stored_t<R>>;
     return ResultRange<Yielded>(std::move(store));
   }

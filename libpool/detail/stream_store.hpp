@@ -7,21 +7,20 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <deque>
 #include <exception>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
-#include <libpool/codec/values.hpp>
 #include <libpool/detail/batch.hpp>
 #include <libpool/detail/job_store.hpp>
+#include <libpool/detail/stream_places.hpp>
 #include <libpool/outcome.hpp>
+#include <libpool/ring/biased_lock.hpp>
 
 namespace libpool::detail {
 
@@ -29,6 +28,13 @@ namespace libpool::detail {
 struct Lookahead {
   std::size_t chunks = 1;  ///< at most
   std::size_t least = 1;   ///< chunks that keep the workers busy, however large they are
+  bool asked_for = false;  ///< by the user
+};
+
+/// What pulling further ahead takes.
+struct Cost {
+  bool small_results = false;    ///< each is a few bytes
+  bool input_in_memory = false;  ///< its elements lie side by side
 };
 
 /// How far an input may be pulled ahead of the consumer.
@@ -57,9 +63,10 @@ class StreamStore : public Batch {
   using Result = stored_t<R>;
   using Item = Outcome<R>;
   static constexpr bool yields_items = true;  ///< items are wanted as they come
+  static constexpr bool small_results = StreamPlaces<Result>::direct && sizeof(Result) <= 64;
 
   StreamStore(Terms terms, Window window, bool ordered)
-      : Batch(terms), window_(window), ordered_(ordered) {}
+      : Batch(terms), window_(window), places_(ordered, window.items) {}
 
   // -- for the core ----------------------------------------------------------------------------
 
@@ -69,12 +76,13 @@ class StreamStore : public Batch {
       if (abandoned() || input_ended()) return 0;
       if (!wants_no_more_) {
         if (unbounded_) return make_room(pulled, terms().singly ? bundle : window_.chunk);
-        const std::size_t ahead = pulled - taken_;
-        if (ahead <= window_.items - window_.chunk) {
-          const std::size_t left = window_.items - ahead;
-          return make_room(pulled, terms().singly ? std::min(bundle, left) : window_.chunk);
-        }
-        waits_for_room_ = true;
+        do {
+          const std::size_t ahead = pulled - taken_.load();
+          if (ahead <= window_.items - window_.chunk) {
+            const std::size_t left = window_.items - ahead;
+            return make_room(pulled, terms().singly ? std::min(bundle, left) : window_.chunk);
+          }
+        } while (!wait_for_room(pulled));
         return 0;
       }
     } catch (...) {
@@ -90,35 +98,25 @@ class StreamStore : public Batch {
     settled(1);
   }
   void put(std::size_t index, Result&& value) noexcept {
-    try {
-      if constexpr (std::is_void_v<R>) {
-        put_item(index, Item::success(index));
-      } else {
-        put_item(index, Item::success(index, std::move(value)));
-      }
-    } catch (...) {  // what moving the value threw
-      put_error(index, std::current_exception());
-    }
+    const std::lock_guard lock(mutex_);
+    if (wanted()) places_.put(index, std::move(value));
   }
   void put_error(std::size_t index, std::exception_ptr error) noexcept override {
-    put_item(index, Item::failure(index, std::move(error)));
+    const std::lock_guard lock(mutex_);
+    if (wanted()) places_.put_error(index, std::move(error));
   }
 
   /// As `put`, for `count` results as bits; false if they have to be decoded, or are so many that
   /// the lock under which this is called would be held for long. [leaf]
   bool place(std::size_t index, std::size_t count, const std::byte* bits) noexcept {
-    if (count > most_placed) return false;
-    if constexpr (!std::is_void_v<R> && codec::Bits<Result> &&
-                  std::is_trivially_default_constructible_v<Result> &&
-                  !codec::is_made_of_bool<Result>) {
-      put_run(index, count, [&] {
-        Result value;
-        std::memcpy(&value, std::exchange(bits, bits + sizeof value), sizeof value);
-        return value;
-      });
+    if constexpr (StreamPlaces<Result>::direct && !std::is_void_v<R>) {
+      if (count > most_placed) return false;
+      const std::lock_guard lock(mutex_);
+      if (wanted()) places_.put_bits(index, count, bits);
       return true;
+    } else {
+      return false;
     }
-    return false;
   }
 
   /// As `put` and `put_error`, for the results of `count` items that `next` gives or throws: one
@@ -127,12 +125,12 @@ class StreamStore : public Batch {
   std::size_t put_run(std::size_t index, std::size_t count, Next&& next) noexcept {
     std::size_t failed = 0;
     std::lock_guard lock(mutex_);
-    if (items_ == nullptr || abandoned()) return 0;
+    if (!wanted()) return 0;
     for (const std::size_t end = index + count; index != end; ++index) {
       try {
-        insert(index, Item::success(index, next()));
+        places_.put(index, next());
       } catch (...) {
-        insert(index, Item::failure(index, std::current_exception()));
+        places_.put_error(index, std::current_exception());
         ++failed;
       }
     }
@@ -146,18 +144,28 @@ class StreamStore : public Batch {
   /// Takes the next item, its error included, into `item`; or the stream's own error into `error`:
   /// that of the input once, that of the pool for ever. Never waits.
   [[nodiscard]] Taken take(std::optional<Item>& item, std::exception_ptr& error) {
-    bool resume = false;
+    bool room = false;
     {
-      std::lock_guard lock(mutex_);
-      if (items_ == nullptr || items_->empty() || !items_->front()) return take_end(error);
-      item = std::move(items_->front());
-      items_->pop_front();
-      ++taken_;
-      if (!ordered_) --filled_;
-      resume = waits_for_room_ && pulled() - taken_ <= window_.resume_at();
-      if (resume) waits_for_room_ = false;
+      const std::lock_guard takers(takers_);
+      if (!places_.any() || places_.at_segment_end()) {
+        const std::lock_guard lock(mutex_);
+        if (!places_.any()) return take_end(error);
+        if (places_.at_segment_end()) places_.next_segment();
+      }
+      places_.take(
+          [&](std::size_t index, Result&& value) {
+            if constexpr (std::is_void_v<R>) {
+              item.emplace(Item::success(index));
+            } else {
+              item.emplace(Item::success(index, std::move(value)));
+            }
+          },
+          [&](std::size_t index, std::exception_ptr&& failed) {
+            item.emplace(Item::failure(index, std::move(failed)));
+          });
+      room = tell_taken();
     }
-    if (resume) core_->room_appeared(*this);
+    if (room) core_->room_appeared(*this);
     return Taken::item;
   }
 
@@ -175,56 +183,75 @@ class StreamStore : public Batch {
   /// No consumer is left: what is there and what comes is discarded, while the rest of the input
   /// still runs.
   void drop() noexcept {
-    std::unique_ptr<Places> discarded;  // destroyed without the lock: user code
     {
-      std::lock_guard lock(mutex_);
-      discarded = std::move(items_);
+      std::unique_lock lock(mutex_);
+      dropped_ = true;
+      const auto discarded = places_.take_all();
+      lock.unlock();  // user code
     }
     open_window();
   }
 
  private:
-  using Places = std::deque<std::optional<Item>>;
-
-  static constexpr std::size_t most_placed = 16;
+  /// Some microseconds of copying.
+  static constexpr std::size_t most_placed = (std::size_t{16} << 10) / sizeof(Result);
 
   /// A longer chunk may be "all there is": the room made ahead has a bound, of 8 MiB.
   static constexpr std::size_t most_room_ahead =
-      std::max<std::size_t>(1, (std::size_t{8} << 20) / sizeof(std::optional<Item>));
+      std::max<std::size_t>(1, (std::size_t{8} << 20) / StreamPlaces<Result>::place_bytes);
 
   /// Makes places for the outcomes of the next chunk, so that what comes of it takes no memory.
   /// Called with the lock; returns the items of that chunk.
   [[nodiscard]] std::size_t make_room(std::size_t pulled, std::size_t chunk) {
     const std::size_t items = std::min(chunk, most_room_ahead);
-    const std::size_t places = pulled + items - taken_;
-    if (items_ != nullptr && items_->size() < places) items_->resize(places);
+    if (!dropped_) places_.make_room(pulled + items);
     return items;
   }
 
-  void put_item(std::size_t index, Item&& item) {
-    std::lock_guard lock(mutex_);
-    if (items_ != nullptr && !abandoned()) insert(index, std::move(item));
-  }
-
-  /// Called with the lock, by which there is a place.
-  void insert(std::size_t index, Item&& item) {
-    const std::size_t place = ordered_ ? index - taken_ : filled_;
-    (*items_)[place].emplace(std::move(item));
-    if (!ordered_) ++filled_;
-    next_is_new_ = next_is_new_ || place == 0 || !ordered_;
-  }
+  /// Called with the lock: whether an outcome is still for somebody.
+  [[nodiscard]] bool wanted() const noexcept { return !dropped_ && !abandoned(); }
 
   void arrived() noexcept override {
     {
       std::lock_guard lock(mutex_);
-      if (!std::exchange(next_is_new_, false)) return;
+      if (!places_.news()) return;
     }
     changed();
   }
 
-  /// Called with the lock, when no item can be taken.
+  /// Of large windows, takers tell others only of each so many-th item, because that costs more
+  /// than the item does.
+  [[nodiscard]] std::size_t told_at_once() const noexcept {
+    return window_.resume_at() < 64 ? 1 : 16;
+  }
+
+  /// Called with the lock. Whether feeding has to wait for room until `room_appeared`; false if the
+  /// room is there.
+  [[nodiscard]] bool wait_for_room(std::size_t pulled) noexcept {
+    const std::size_t awaited = pulled - window_.resume_at();
+    const std::size_t step = told_at_once();
+    const std::size_t told = (awaited + step - 1) / step * step;
+    awaited_.store(told);
+    // The taker writes its own word before it reads this one, so that one of the two sees both.
+    if (taken_.load() < told) return true;
+    awaited_.store(nothing_awaited);
+    return false;
+  }
+
+  /// Called under the takers' lock. True if feeding waits for what was taken, and nobody else says
+  /// so.
+  [[nodiscard]] bool tell_taken() noexcept {
+    const std::size_t taken = places_.taken();
+    if ((taken & (told_at_once() - 1)) != 0) return false;
+    taken_.store(taken);
+    if (taken < awaited_.load()) return false;
+    const std::lock_guard lock(mutex_);
+    return awaited_.exchange(nothing_awaited) <= taken;
+  }
+
+  /// Called with both locks, when no item can be taken.
   [[nodiscard]] Taken take_end(std::exception_ptr& error) {
-    const bool all_taken = input_ended() && taken_ == pulled();
+    const bool all_taken = input_ended() && places_.taken() == pulled();
     // A pool that ends later takes nothing back from a range that was at its end.
     if (!all_taken && abandoned()) {
       error = overruling_error_;
@@ -244,26 +271,27 @@ class StreamStore : public Batch {
     {
       std::lock_guard lock(mutex_);
       (window_.only_this ? wants_no_more_ : unbounded_) = true;
-      resume = (waits_for_room_ || wants_no_more_) && !abandoned() && !input_ended();
-      waits_for_room_ = false;
+      const bool waits = awaited_.exchange(nothing_awaited) != nothing_awaited;
+      resume = (waits || wants_no_more_) && !abandoned() && !input_ended();
     }
     if (resume) core_->room_appeared(*this);
   }
 
+  static constexpr std::size_t nothing_awaited = SIZE_MAX;
+
   const Window window_;
-  const bool ordered_;
+  StreamPlaces<Result> places_;
 
   // Guarded by mutex_.
-  /// What was pulled and not yet taken. Ordered: the reorder buffer, its front is item `taken_`;
-  /// else the first `filled_` are there. Null when no consumer is left.
-  std::unique_ptr<Places> items_ = std::make_unique<Places>();
-  std::size_t filled_ = 0;
-  std::size_t taken_ = 0;
-  bool next_is_new_ = false;  ///< an item can be taken that nobody has been woken for
-  bool waits_for_room_ = false;
+  bool dropped_ = false;
   bool unbounded_ = false;
   bool wants_no_more_ = false;
   bool input_error_given_ = false;
+  std::atomic<std::size_t> awaited_{nothing_awaited};  ///< feeding waits until so many are taken
+
+  /// Taken before mutex_. A stream has one consumer, nearly always.
+  ring::BiasedLock takers_;
+  std::atomic<std::size_t> taken_{0};  ///< as takers have told
 };
 
 }  // namespace libpool::detail

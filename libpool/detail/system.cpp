@@ -38,6 +38,10 @@ int real_futex_wake(const std::uint32_t* word, int waiters) {
   return static_cast<int>(::syscall(SYS_futex, word, FUTEX_WAKE, waiters, nullptr, nullptr, 0));
 }
 
+int real_membarrier(int command) {
+  return static_cast<int>(::syscall(SYS_membarrier, command, 0, 0));
+}
+
 int real_pidfd_open(pid_t pid, unsigned flags) {
   return static_cast<int>(::syscall(SYS_pidfd_open, pid, flags));
 }
@@ -99,6 +103,7 @@ constinit SystemCalls system_calls{
     .pipe2 = &::pipe2,
     .clock_gettime = &::clock_gettime,
     .nanosleep = &::nanosleep,
+    .membarrier = &real_membarrier,
     .socketpair = &::socketpair,
     .sendmsg = &::sendmsg,
     .recvmsg = &::recvmsg,

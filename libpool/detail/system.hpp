@@ -65,6 +65,7 @@ struct SystemCalls {
   int (*pipe2)(int* ends, int flags);
   int (*clock_gettime)(clockid_t clock, timespec* now);
   int (*nanosleep)(const timespec* pause, timespec* left);
+  int (*membarrier)(int command);
 
   // Sockets.
   int (*socketpair)(int domain, int type, int protocol, int* ends);

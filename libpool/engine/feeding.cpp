@@ -157,9 +157,13 @@ void Engine::room_appeared(Batch& batch) noexcept {
   if (job->feeding) {
     job->feed_again = true;
   } else if (job->batch->terms().feeding == Feeding::by_helper) {
-    // Who takes much from an input that never waits feeds it, too, when he waits for more; if he
-    // does not, the driver sees to it, which is the background thread after its nap if need be.
-    if (napping_ && !job->codec->input_may_wait()) {
+    // Who takes much from an input that never waits feeds it, too: at once where an item is copied
+    // as bits, else when he waits for more; if he does not, the driver sees to it, which is the
+    // background thread after its nap if need be.
+    if (!job->codec->input_may_wait() && job->codec->item_stride() != 0) {
+      lock.unlock();
+      feed(job);
+    } else if (napping_ && !job->codec->input_may_wait()) {
       starve(job);
       kick(lock);
     } else {

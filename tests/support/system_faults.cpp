@@ -160,6 +160,7 @@ constexpr std::array call_list{
     Call{"sched_getattr", errors_of<EINVAL>},
     Call{"sched_setattr", errors_of<EPERM>},
     Call{"readlink", errors_of<ENOENT>},
+    Call{"membarrier", errors_of<ENOSYS>},
     Call{"shared mmap", errors_of<ENOMEM, ENFILE>},
     Call{"pthread_create", errors_of<EAGAIN>},
 };
@@ -179,7 +180,7 @@ constexpr std::tuple failing_members{
     &SystemCalls::kill,          &SystemCalls::setpgid,   &SystemCalls::prctl,
     &SystemCalls::setrlimit,     &SystemCalls::getrandom, &SystemCalls::signalfd,
     &SystemCalls::sigaltstack,   &SystemCalls::shutdown,  &SystemCalls::sched_getattr,
-    &SystemCalls::sched_setattr, &SystemCalls::readlink,
+    &SystemCalls::sched_setattr, &SystemCalls::readlink,  &SystemCalls::membarrier,
 };
 constexpr std::size_t member_count = std::tuple_size_v<decltype(failing_members)>;
 static_assert(member_count + 2 == call_list.size());

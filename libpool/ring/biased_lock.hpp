@@ -1,0 +1,76 @@
+/// A lock that costs the one thread which takes it again and again a few plain instructions, and no
+/// atomic ones.
+///
+/// Runs in the parent, between threads: it is in this folder because memory orders are. Neighbours:
+/// the consumers of a stream. A process that forked has a copy that nobody can open, and touches
+/// none.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+#include <libpool/detail/export.hpp>
+
+namespace libpool::ring {
+
+/// The first thread that comes is favoured, until another one comes: from then on the lock is a
+/// mutex. The other one asks the kernel for a fence in all running threads (`membarrier`, Linux
+/// 4.14; some 20 us on a busy machine); without that call nobody is favoured. (The idea is that of
+/// biased locking in virtual machines: Kawachiya, Koseki and Onodera, 2002.)
+class LIBPOOL_EXPORT BiasedLock {
+ public:
+  BiasedLock() = default;
+  BiasedLock(const BiasedLock&) = delete;
+  BiasedLock& operator=(const BiasedLock&) = delete;
+
+  void lock() {
+    const std::uint64_t self = this_thread();
+    if (favoured_.load(std::memory_order_relaxed) != self || !enter()) lock_mutex(self);
+  }
+
+  void unlock() noexcept {
+    // Relaxed: it is written by the holder, who is this thread, and not while another one holds the
+    // mutex.
+    if (inside_.load(std::memory_order_relaxed)) {
+      // Release: what was done inside is visible to whoever has waited for it; pairs with
+      // `unfavour`.
+      inside_.store(false, std::memory_order_release);
+    } else {
+      mutex_.unlock();
+    }
+  }
+
+ private:
+  /// Never the same of two threads, nor zero. (A thread may have several, one in each module.)
+  static std::uint64_t this_thread() noexcept {
+    static constinit thread_local std::uint64_t number = 0;
+    if (number == 0) [[unlikely]]
+      number = next_thread();
+    return number;
+  }
+  static std::uint64_t next_thread() noexcept;
+
+  /// For the favoured thread; false if it is so no more.
+  bool enter() noexcept {
+    inside_.store(true, std::memory_order_relaxed);
+    // The processor may still look below before others see the store: what keeps the order is the
+    // fence that `unfavour` has the kernel make in this thread. This one is for the compiler.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (!shared_.load(std::memory_order_relaxed)) [[likely]]
+      return true;
+    // Release, as in `unlock`.
+    inside_.store(false, std::memory_order_release);
+    return false;
+  }
+
+  void lock_mutex(std::uint64_t self);
+  void unfavour() noexcept;
+
+  std::mutex mutex_;
+  std::atomic<std::uint64_t> favoured_{0};  ///< a thread; changes under mutex_, from nobody
+  std::atomic<bool> shared_{false};         ///< changes under mutex_, once
+  std::atomic<bool> inside_{false};         ///< written by the favoured thread only
+};
+
+}  // namespace libpool::ring
