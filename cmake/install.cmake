@@ -11,10 +11,10 @@ file(GLOB libpool_public_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/libpool
 install(FILES ${libpool_public_headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libpool)
 install(DIRECTORY libpool/detail libpool/codec DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libpool
   FILES_MATCHING PATTERN *.hpp)
-# The inner headers that the typed calls need: the arithmetic of chunk sizes, and the word that a worker steps
-# from item to item.
+# The inner headers that the typed calls need: the arithmetic of chunk sizes, the word that a worker steps
+# from item to item, and the lock of those who take results one by one.
 install(FILES libpool/submit/chunker.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libpool/submit)
-install(FILES libpool/ring/progress_word.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libpool/ring)
+install(FILES libpool/ring/progress_word.hpp libpool/ring/biased_lock.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/libpool/ring)
 
 configure_package_config_file(cmake/libpool-config.cmake.in libpool-config.cmake
   INSTALL_DESTINATION ${libpool_config_dir})

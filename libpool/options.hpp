@@ -72,7 +72,10 @@ struct PoolOptions {
 
   /// Chunks of one job that may be in the pool, or finished and not yet taken by the caller. It
   /// bounds the look-ahead of lazy inputs. Unset: as many as `task_slots`, fewer of chunks that are
-  /// large (8192 items in all, but four chunks a worker).
+  /// large (8192 items in all, but four chunks a worker). Of results that are a few plain bytes
+  /// each it is twice that, and where such items lie in a contiguous container, whose look-ahead
+  /// nobody sees, as many chunks as that allows: threads that wake each other less often are
+  /// faster.
   std::optional<std::size_t> window = std::nullopt;
 
   /// With a chunk size of one, short items whose arguments and results are copied as bits and lie

@@ -21,16 +21,14 @@
 namespace libpool {
 namespace detail {
 
-/// What of an item's outcome a range gives: `Outcome<R>` itself, or the value.
+/// The R of the store behind a range, which yields R or `Outcome<R>`.
 template <class T>
 struct Yielded {
-  static T give(Outcome<T>&& item) { return std::move(item).value(); }
   using Task = T;
 };
 template <class R>
 struct Yielded<Outcome<R>> {
   using Task = R;
-  static Outcome<R> give(Outcome<R>&& item) { return std::move(item); }
 };
 
 }  // namespace detail
@@ -45,7 +43,6 @@ struct Yielded<Outcome<R>> {
 template <class T>
 class ResultRange {
   using Store = detail::StreamStore<typename detail::Yielded<T>::Task>;
-  using Item = typename Store::Item;
 
  public:
   /// For the pools.
@@ -89,19 +86,19 @@ class ResultRange {
 
  private:
   std::optional<T> next_before(detail::Deadline deadline) {
-    std::optional<Item> item;
+    std::optional<T> item;
     std::exception_ptr error;
     switch (store_->wait(item, error, deadline)) {
       case detail::Taken::item:
-        return detail::Yielded<T>::give(*std::move(item));
+      case detail::Taken::end:
+        break;
+      case detail::Taken::failed:
       case detail::Taken::error:
         std::rethrow_exception(error);
       case detail::Taken::nothing_yet:
         throw TimeoutError();
-      case detail::Taken::end:
-        break;
     }
-    return std::nullopt;
+    return item;
   }
 
   std::shared_ptr<Store> store_;
@@ -132,12 +129,10 @@ class ResultRange<T>::iterator {
       at_end_ = true;
       return *this;
     }
-    std::optional<Item> item;
     error_ = nullptr;
-    const auto taken = range_->store_->wait(item, error_, std::nullopt);
+    const auto taken = range_->store_->wait(value_, error_, std::nullopt);
     at_end_ = taken == detail::Taken::end;
     last_ = taken == detail::Taken::error;
-    if (taken == detail::Taken::item) hold(*std::move(item));
     return *this;
   }
   void operator++(int) { ++*this; }
@@ -149,14 +144,6 @@ class ResultRange<T>::iterator {
  private:
   friend ResultRange;
   explicit iterator(ResultRange& range) noexcept : range_(std::addressof(range)) {}
-
-  void hold(Item&& item) {
-    try {
-      value_.emplace(detail::Yielded<T>::give(std::move(item)));
-    } catch (...) {
-      error_ = std::current_exception();
-    }
-  }
 
   ResultRange* range_;
   mutable std::optional<T> value_;

@@ -5,7 +5,6 @@
 /// a worker's death reaches a batch as one `fail`.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -37,38 +36,6 @@ enum class Feeding : std::uint8_t {
               ///< block
 };
 
-/// What ends all jobs of a pool, in the order in which one overrules another.
-enum class PoolEnd : std::uint8_t { none, broken, terminated };
-
-/// Calls `tell(job)` without the lock for each job of a core that has not heard of this end yet:
-/// without memory, a few at a time, as many as the stack has room for. Called with the lock, once
-/// the core takes in no more jobs, so that their hash table keeps its buckets; meanwhile another
-/// thread may give the core an empty one.
-template <class Jobs, class Tell>
-void tell_all(const Jobs& jobs, PoolEnd end, std::unique_lock<std::mutex>& lock,
-              Tell tell) noexcept {
-  std::size_t bucket = 0;  // those before it have heard
-  while (bucket < jobs.bucket_count()) {
-    std::array<typename Jobs::mapped_type, 32> some;
-    std::size_t count = 0;
-    for (; bucket < jobs.bucket_count(); ++bucket) {
-      for (auto known = jobs.begin(bucket); known != jobs.end(bucket); ++known) {
-        if (known->second->told >= end) continue;
-        if (count == some.size()) break;
-        known->second->told = end;
-        some[count++] = known->second;
-      }
-      if (count == some.size()) break;
-    }
-    lock.unlock();
-    for (std::size_t i = 0; i != count; ++i) {
-      tell(some[i]);
-      some[i] = nullptr;  // may be the last reference
-    }
-    lock.lock();
-  }
-}
-
 /// The untyped half of a batch; the typed stores derive from it and keep the outcomes.
 ///
 /// Life: running -> (all items settled, or abandoned) -> concluding (callback) -> done.
@@ -97,6 +64,11 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
   /// Set by the core in `submit`, before any other thread sees the batch. [leaf]
   void attach(std::shared_ptr<PoolCore> core) noexcept { core_ = std::move(core); }
   [[nodiscard]] PoolCore& core() const noexcept { return *core_; }
+
+  /// The job by which the core knows the batch; null while it knows none. Guarded by the core's
+  /// mutex. [leaf]
+  [[nodiscard]] Errand* job() const noexcept { return job_; }
+  void known_as(Errand* job) noexcept { job_ = job; }
 
   /// Whether a callback is called at the end: then the core makes sure of a thread for it. [leaf]
   [[nodiscard]] virtual bool has_callback() const noexcept { return false; }
@@ -198,6 +170,8 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
   // Immutable once the core has taken the batch in.
   const Terms terms_;
   std::shared_ptr<PoolCore> core_;
+
+  Errand* job_ = nullptr;  // guarded by the core's mutex
 
   std::mutex mutex_;
   // Guarded by mutex_.

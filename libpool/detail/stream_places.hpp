@@ -11,12 +11,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <exception>
 #include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <libpool/codec/values.hpp>
 
@@ -105,7 +105,7 @@ class StreamPlaces {
   void next_segment() noexcept {
     if (current_ != nullptr) {
       spare_ = std::move(segments_.front());
-      segments_.pop_front();
+      segments_.erase(segments_.begin());
       first_ += segment_size();
     }
     current_ = segments_.front().get();
@@ -154,8 +154,8 @@ class StreamPlaces {
 
   /// A value or an error.
   struct Slot {
-    alignas(R) alignas(std::exception_ptr)
-        std::byte bytes[std::max(sizeof(R), sizeof(std::exception_ptr))];
+    alignas(R) alignas(
+        std::exception_ptr) std::byte bytes[std::max(sizeof(R), sizeof(std::exception_ptr))];
   };
 
   struct Segment {
@@ -233,7 +233,7 @@ class StreamPlaces {
   const int segment_bits_;
 
   // Guarded by the store's mutex.
-  std::deque<std::unique_ptr<Segment>> segments_;
+  std::vector<std::unique_ptr<Segment>> segments_;
   std::unique_ptr<Segment> spare_;  ///< the last one that was emptied
   std::size_t first_ = 0;           ///< the position at which the segments begin
   bool news_ = false;

@@ -54,7 +54,7 @@ struct Window {
 };
 
 /// What a consumer gets.
-enum class Taken : std::uint8_t { nothing_yet, item, error, end };
+enum class Taken : std::uint8_t { nothing_yet, item, failed, error, end };
 
 /// R is never a view; `void` functions give `std::monostate`.
 template <class R>
@@ -141,10 +141,13 @@ class StreamStore : public Batch {
 
   // -- for consumers ---------------------------------------------------------------------------
 
-  /// Takes the next item, its error included, into `item`; or the stream's own error into `error`:
-  /// that of the input once, that of the pool for ever. Never waits.
-  [[nodiscard]] Taken take(std::optional<Item>& item, std::exception_ptr& error) {
+  /// Takes the next item. What is wanted is an `Outcome`, or a result: then the item's error comes
+  /// as `failed`. `error` gets that, or the stream's own: that of the input once, that of the pool
+  /// for ever. Never waits.
+  template <class Wanted>
+  [[nodiscard]] Taken take(std::optional<Wanted>& item, std::exception_ptr& error) {
     bool room = false;
+    Taken taken = Taken::item;
     {
       const std::lock_guard takers(takers_);
       if (!places_.any() || places_.at_segment_end()) {
@@ -152,26 +155,17 @@ class StreamStore : public Batch {
         if (!places_.any()) return take_end(error);
         if (places_.at_segment_end()) places_.next_segment();
       }
-      places_.take(
-          [&](std::size_t index, Result&& value) {
-            if constexpr (std::is_void_v<R>) {
-              item.emplace(Item::success(index));
-            } else {
-              item.emplace(Item::success(index, std::move(value)));
-            }
-          },
-          [&](std::size_t index, std::exception_ptr&& failed) {
-            item.emplace(Item::failure(index, std::move(failed)));
-          });
+      taken = take_place(item, error);
       room = tell_taken();
     }
     if (room) core_->room_appeared(*this);
-    return Taken::item;
+    return taken;
   }
 
   /// Waits for the next of these. `nothing_yet`: `deadline` passed first. Throws `PoolError` in a
   /// foreign process.
-  [[nodiscard]] Taken wait(std::optional<Item>& item, std::exception_ptr& error,
+  template <class Wanted>
+  [[nodiscard]] Taken wait(std::optional<Wanted>& item, std::exception_ptr& error,
                            Deadline deadline) {
     core_->check_process();
     Taken taken = take(item, error);
@@ -247,6 +241,31 @@ class StreamStore : public Batch {
     if (taken < awaited_.load()) return false;
     const std::lock_guard lock(mutex_);
     return awaited_.exchange(nothing_awaited) <= taken;
+  }
+
+  /// Called under the takers' lock, when there is one.
+  template <class Wanted>
+  [[nodiscard]] Taken take_place(std::optional<Wanted>& item, std::exception_ptr& error) {
+    Taken taken = Taken::item;
+    places_.take(
+        [&](std::size_t index, Result&& value) {
+          if constexpr (!std::is_same_v<Wanted, Item>) {
+            item.emplace(std::move(value));
+          } else if constexpr (std::is_void_v<R>) {
+            item.emplace(Item::success(index));
+          } else {
+            item.emplace(Item::success(index, std::move(value)));
+          }
+        },
+        [&](std::size_t index, std::exception_ptr&& failed) {
+          if constexpr (std::is_same_v<Wanted, Item>) {
+            item.emplace(Item::failure(index, std::move(failed)));
+          } else {
+            error = std::move(failed);
+            taken = Taken::failed;
+          }
+        });
+    return taken;
   }
 
   /// Called with both locks, when no item can be taken.

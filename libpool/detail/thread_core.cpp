@@ -55,7 +55,8 @@ void ThreadCore::submit(const std::shared_ptr<ThreadJob>& job) {
     std::lock_guard lock(mutex_);
     if (broken_) std::rethrow_exception(broken_);
     if (closed_) throw PoolClosed();
-    jobs_.emplace(&batch, job);
+    jobs_.add(job);
+    batch.known_as(job.get());
     job->feeding = true;
   }
   if (batch.terms().feeding == Feeding::by_helper) {
@@ -174,7 +175,7 @@ void ThreadCore::finish_chunk(ThreadJob& job) noexcept {
         room_.notify_all();
       } else {
         job.feeding = true;
-        resumed = jobs_.at(&job.batch());
+        resumed = jobs_.share(job);
       }
     }
   }
@@ -185,8 +186,9 @@ ThreadCore::Finished ThreadCore::release_if_over(ThreadJob& job) noexcept {
   if (!job.fed || job.chunks != 0) return {};
   // When the pool has ended, chunks are dropped: a job that left before its batch has heard of the
   // end would leave its waiters waiting for ever.
-  if ((terminated_ || broken_) && job.told == PoolEnd::none) return {};
-  auto finished = jobs_.extract(&job.batch());
+  if ((terminated_ || broken_) && job.told() == PoolEnd::none) return {};
+  job.batch().known_as(nullptr);
+  auto finished = jobs_.remove(job);
   if (jobs_.empty()) over_.notify_all();
   return finished;
 }
@@ -195,11 +197,11 @@ void ThreadCore::room_appeared(Batch& batch) noexcept {
   std::shared_ptr<ThreadJob> job;
   {
     std::lock_guard lock(mutex_);
-    const auto found = jobs_.find(&batch);
-    if (found == jobs_.end() || found->second->fed || found->second->waits_for_chunks) return;
-    found->second->feed_again = true;
-    if (std::exchange(found->second->feeding, true)) return;
-    job = found->second;
+    auto* const known = static_cast<ThreadJob*>(batch.job());
+    if (known == nullptr || known->fed || known->waits_for_chunks) return;
+    known->feed_again = true;
+    if (std::exchange(known->feeding, true)) return;
+    job = jobs_.share(*known);
   }
   helpers_.post(std::move(job));
 }
@@ -271,7 +273,7 @@ void ThreadCore::end_all(std::unique_lock<std::mutex>& lock, PoolEnd end,
   work_.notify_all();
   pause_.notify_all();
   deadlines_.notify_all();
-  tell_all(jobs_, end, lock, [&](const std::shared_ptr<ThreadJob>& job) {
+  jobs_.tell_all(end, lock, [&](const std::shared_ptr<ThreadJob>& job) {
     job->batch().abandon(reason, end == PoolEnd::terminated);
     room_appeared(job->batch());  // feeding that was parked must end
     leave_if_over(*job);
@@ -290,7 +292,7 @@ void ThreadCore::close() {
     std::lock_guard lock(mutex_);
     if (closed_) return;
     jobs.reserve(jobs_.size());
-    for (const auto& [batch, job] : jobs_) jobs.push_back(job);
+    jobs_.for_each([&](ThreadJob& job) { jobs.push_back(jobs_.share(job)); });
     closed_ = true;
   }
   for (const auto& job : jobs) job->batch().pool_closed();

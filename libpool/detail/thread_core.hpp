@@ -14,7 +14,6 @@
 #include <mutex>
 #include <optional>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include <libpool/detail/batch.hpp>
@@ -62,8 +61,7 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   [[nodiscard]] bool in_own_process() const noexcept;
 
  private:
-  using Jobs = std::unordered_map<const Batch*, std::shared_ptr<ThreadJob>>;
-  using Finished = Jobs::node_type;  ///< a job that left; destroyed without the lock
+  using Finished = std::shared_ptr<ThreadJob>;  ///< a job that left; destroyed without the lock
   using Chunk = std::unique_ptr<ThreadChunk>;
   using Workers = Chain<std::shared_ptr<ThreadWorker>>;
 
@@ -121,7 +119,7 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   mutable std::mutex mutex_;
   // Guarded by mutex_.
   Chain<Chunk> queue_;
-  Jobs jobs_;                                           ///< not yet fed, or with chunks in the pool
+  JobList<ThreadJob> jobs_;                             ///< not yet fed, or with chunks in the pool
   std::vector<std::shared_ptr<ThreadWorker>> workers_;  ///< by number; null: could not be started
   Workers overdue_;          ///< replaced, but still in a task that timed out
   Workers ended_;            ///< about to return; to be joined

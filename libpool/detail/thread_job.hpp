@@ -23,6 +23,7 @@
 #include <libpool/detail/batch.hpp>
 #include <libpool/detail/callable.hpp>
 #include <libpool/detail/export.hpp>
+#include <libpool/detail/job_list.hpp>
 #include <libpool/detail/thread_run.hpp>
 #include <libpool/errors.hpp>
 
@@ -43,7 +44,9 @@ struct ThreadChunk {
 };
 
 /// The untyped half.
-class LIBPOOL_EXPORT ThreadJob : public Errand, public std::enable_shared_from_this<ThreadJob> {
+class LIBPOOL_EXPORT ThreadJob : public Errand,
+                                 public JobList<ThreadJob>::Link,
+                                 public std::enable_shared_from_this<ThreadJob> {
  public:
   struct Pulled {
     std::shared_ptr<void> items = nullptr;
@@ -67,7 +70,6 @@ class LIBPOOL_EXPORT ThreadJob : public Errand, public std::enable_shared_from_t
 
   /// The feeding thread lets go of the input, which may be the caller's.
   virtual void drop_source() noexcept = 0;
-
   /// Runs the items of the chunk and hands their outcomes to the store.
   virtual void run(const ThreadChunk& chunk, ThreadRun& run) noexcept = 0;
 
@@ -77,7 +79,6 @@ class LIBPOOL_EXPORT ThreadJob : public Errand, public std::enable_shared_from_t
   bool feed_again = false;        ///< room appeared meanwhile
   bool waits_for_chunks = false;  ///< feeding goes on when fewer chunks are in the pool
   bool fed = false;               ///< nothing more will be pulled
-  PoolEnd told = PoolEnd::none;   ///< the last end of the pool that the batch has heard of
 
  private:
   const std::shared_ptr<Batch> batch_;

@@ -10,7 +10,6 @@
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include <libpool/collect/collector.hpp>
@@ -113,6 +112,7 @@ class Engine final : public detail::ProcessCore {
   void post_feeding(const std::shared_ptr<submit::Job>& job, Lock& lock) noexcept;
 
   // Jobs and ends (lifecycle.cpp).
+  [[nodiscard]] std::shared_ptr<submit::Job> known(const Batch& batch) const noexcept;
   [[nodiscard]] std::shared_ptr<submit::Job> fed_by_waiter(const Batch& batch, Deadline deadline);
   void refuse_new_work() const;
   void take_in(Lock& lock);
@@ -144,7 +144,7 @@ class Engine final : public detail::ProcessCore {
   submit::Dispatcher dispatcher_;
   collect::Collector collector_;
   supervise::Supervisor supervisor_;
-  std::unordered_map<const Batch*, std::shared_ptr<submit::Job>> jobs_;
+  detail::JobList<submit::Job> jobs_;
   submit::Jobs starved_;  ///< jobs that wait for room in the pool, or for somebody to feed them
   Stage stage_ = Stage::open;
   std::exception_ptr broken_;

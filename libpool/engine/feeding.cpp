@@ -124,8 +124,7 @@ void Engine::enqueue(const std::shared_ptr<Job>& job, submit::Fed& fed, const Lo
   job->counted += fed.failed;
   if (fed.chunks.empty() || job->abandoned) return;
   job->chunks += fed.chunks.size();
-  for (auto& chunk : fed.chunks) dispatcher_.enqueue(std::move(chunk));
-  fed.chunks.clear();
+  while (!fed.chunks.empty()) dispatcher_.enqueue(fed.chunks.pop_front());
   publish_and_wake();
   // A sleeping driver knows nothing of these chunks' deadlines, nor that memory is to be tried for.
   if (job->batch->terms().timeout.count() != 0 || dispatcher_.stuck()) kick(lock);
@@ -150,9 +149,8 @@ void Engine::settle_failed(const std::shared_ptr<Job>& job, submit::Fed& fed, Lo
 void Engine::room_appeared(Batch& batch) noexcept {
   std::shared_ptr<Job> job;  // may be the last reference: outlives the lock
   Lock lock(mutex_);
-  const auto found = jobs_.find(&batch);
-  if (found == jobs_.end()) return;
-  job = found->second;
+  job = known(batch);
+  if (job == nullptr) return;
   job->sated = false;
   if (job->feeding) {
     job->feed_again = true;

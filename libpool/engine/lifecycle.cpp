@@ -82,7 +82,8 @@ void Engine::submit(std::shared_ptr<Batch> batch, std::unique_ptr<detail::ChunkC
   Lock lock(mutex_);
   refuse_new_work();
   if (feeding != Feeding::by_caller) start_background();
-  jobs_.emplace(job->batch.get(), job);
+  jobs_.add(job);
+  job->batch->known_as(job.get());
   if (feeding == Feeding::by_caller) return;  // `wait` feeds it
   ++unattended_;
   unattended_appeared_.notify_one();
@@ -108,28 +109,33 @@ void Engine::take_in(Lock& lock) {
   turn(lock);
 }
 
+/// The job of a batch; null if it is over. Called with the lock.
+std::shared_ptr<Job> Engine::known(const Batch& batch) const noexcept {
+  auto* const job = static_cast<FedJob*>(batch.job());
+  return job != nullptr ? jobs_.share(*job) : nullptr;
+}
+
 /// The job, if a thread that waits for it had better feed it itself: its input never waits, and the
 /// thread has time.
 std::shared_ptr<Job> Engine::fed_by_waiter(const Batch& batch, Deadline deadline) {
   const Feeding feeding = batch.terms().feeding;
   if (feeding == Feeding::at_submit || (feeding == Feeding::by_helper && deadline)) return nullptr;
   const Lock lock(mutex_);
-  const auto found = jobs_.find(&batch);
-  if (found == jobs_.end()) return nullptr;
-  if (feeding == Feeding::by_caller) return found->second;
-  return found->second->codec->input_may_wait() ? nullptr : found->second;
+  std::shared_ptr<Job> job = known(batch);
+  const bool feeds =
+      job != nullptr && (feeding == Feeding::by_caller || !job->codec->input_may_wait());
+  return feeds ? job : nullptr;
 }
 
 /// The caller holds a reference to the job, so that nothing of the user's is destroyed under the
 /// lock.
 void Engine::forget_if_over(const std::shared_ptr<Job>& job) noexcept {
-  if (!job->over()) return;
-  const auto found = jobs_.find(job->batch.get());
-  if (found == jobs_.end() || found->second != job) return;
+  if (!job->over() || !job->listed()) return;
   // Not what is settled: another thread may be handing counted outcomes to the batch just now.
   cancelled_ += job->pulled - job->counted;
   if (job->unattended()) --unattended_;
-  jobs_.erase(found);
+  job->batch->known_as(nullptr);
+  (void)jobs_.remove(*job);
 }
 
 bool Engine::cancel(Batch& batch) {
@@ -137,9 +143,8 @@ bool Engine::cancel(Batch& batch) {
   if (!batch.abandon(task_cancelled_, false)) return false;
   std::shared_ptr<Job> job;  // may be the last reference: outlives the lock
   Lock lock(mutex_);
-  const auto found = jobs_.find(&batch);
-  if (found == jobs_.end()) return true;
-  job = found->second;
+  job = known(batch);
+  if (job == nullptr) return true;
   job->abandoned = true;
   dispatcher_.drop(*job);
   // Stopping drains rings, which may hold outcomes of other jobs.
@@ -192,9 +197,9 @@ void Engine::abandon(const std::shared_ptr<Job>& job, const std::exception_ptr& 
 /// Ends all jobs with this error, without memory. New work is refused already.
 void Engine::abandon_all(PoolEnd end, const std::exception_ptr& reason, Lock& lock) noexcept {
   // Before the first of them hears of it: what becomes of its items is no outcome any more.
-  for (const auto& [batch, job] : jobs_) job->abandoned = true;
+  jobs_.for_each([](Job& job) { job.abandoned = true; });
   supervisor_.kill_all();
-  detail::tell_all(jobs_, end, lock, [&](const std::shared_ptr<Job>& job) {
+  jobs_.tell_all(end, lock, [&](const std::shared_ptr<Job>& job) {
     abandon(job, reason, end == PoolEnd::terminated);
   });
 }
@@ -221,7 +226,7 @@ void Engine::close() {
     const Lock lock(mutex_);
     if (stage_ != Stage::open) return;
     jobs.reserve(jobs_.size());
-    for (const auto& [batch, job] : jobs_) jobs.push_back(job);
+    jobs_.for_each([&](Job& job) { jobs.push_back(jobs_.share(job)); });
     stage_ = Stage::closed;
   }
   for (const auto& job : jobs) {
@@ -271,7 +276,8 @@ void Engine::release_all() noexcept {
   const auto chunks = dispatcher_.take_all();
   const auto undelivered = deliveries_.account(tally_);  // a driver may have run out of memory
   const auto starved = std::move(starved_);
-  const auto jobs = std::exchange(jobs_, {});
+  jobs_.for_each([](Job& job) { job.batch->known_as(nullptr); });
+  const auto jobs = std::move(jobs_);
   result_memory_->close();
   lock.unlock();  // before the destructors of what was taken, which are the user's
 }

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 
 #include <thread>
+#include <utility>
 
 #include <libpool/detail/system.hpp>
 
@@ -17,11 +18,9 @@ namespace {
 /// A filter of system calls may kill those that try one it does not know.
 bool filtered() noexcept { return system_calls.prctl(PR_GET_SECCOMP, 0) != 0; }
 
-/// Whether all threads of this process can be made to pass a fence. Asked once.
+/// Whether all threads of this process can be made to pass a fence.
 bool can_fence_others() noexcept {
-  static const bool can =
-      !filtered() && system_calls.membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
-  return can;
+  return !filtered() && system_calls.membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
 }
 
 /// When this returns, every running thread of the process has passed a fence.
@@ -43,12 +42,15 @@ std::uint64_t BiasedLock::next_thread() noexcept {
 void BiasedLock::lock_mutex(std::uint64_t self) {
   std::unique_lock lock(mutex_);
   if (!shared_.load(std::memory_order_relaxed)) {
-    if (favoured_.load(std::memory_order_relaxed) == 0 && can_fence_others()) {
+    if (favoured_.load(std::memory_order_relaxed) != 0) {
+      unfavour();
+    } else if (std::exchange(last_, self) != self) {
+      locks_ = 0;
+    } else if (++locks_ == often && can_fence_others()) {
       favoured_.store(self, std::memory_order_relaxed);
       // Nobody else can make the lock a shared one before it has the mutex.
       if (enter()) return;
     }
-    unfavour();
   }
   lock.release();
 }
@@ -56,7 +58,6 @@ void BiasedLock::lock_mutex(std::uint64_t self) {
 /// Called with the mutex, which the favoured thread does not need. Afterwards all need it.
 void BiasedLock::unfavour() noexcept {
   shared_.store(true, std::memory_order_relaxed);
-  if (favoured_.load(std::memory_order_relaxed) == 0) return;
   fence_others();
   // The favoured thread has either seen the word above, or what it wrote before it looked is
   // visible here. Acquire: pairs with `unlock`.

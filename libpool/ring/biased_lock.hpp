@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 
@@ -14,12 +15,16 @@
 
 namespace libpool::ring {
 
-/// The first thread that comes is favoured, until another one comes: from then on the lock is a
-/// mutex. The other one asks the kernel for a fence in all running threads (`membarrier`, Linux
-/// 4.14; some 20 us on a busy machine); without that call nobody is favoured. (The idea is that of
-/// biased locking in virtual machines: Kawachiya, Koseki and Onodera, 2002.)
+/// A mutex until one thread has taken it very often. That one is then favoured, until another one
+/// comes: from then on the lock is a mutex for good. The other one asks the kernel for a fence in
+/// all running threads (`membarrier`, Linux 4.14; some 20 us on a busy machine, and in a process
+/// with threads the first question costs some ms, once); without that call nobody is favoured.
+/// (The idea is that of biased locking in virtual machines: Kawachiya, Koseki and Onodera, 2002.)
 class LIBPOOL_EXPORT BiasedLock {
  public:
+  /// Locks after which a thread is favoured, if it was the only one.
+  static constexpr std::size_t often = 4096;
+
   BiasedLock() = default;
   BiasedLock(const BiasedLock&) = delete;
   BiasedLock& operator=(const BiasedLock&) = delete;
@@ -68,6 +73,10 @@ class LIBPOOL_EXPORT BiasedLock {
   void unfavour() noexcept;
 
   std::mutex mutex_;
+  // Guarded by mutex_.
+  std::uint64_t last_ = 0;  ///< the thread that had the mutex last
+  std::size_t locks_ = 0;   ///< of that thread, one after the other
+
   std::atomic<std::uint64_t> favoured_{0};  ///< a thread; changes under mutex_, from nobody
   std::atomic<bool> shared_{false};         ///< changes under mutex_, once
   std::atomic<bool> inside_{false};         ///< written by the favoured thread only

@@ -97,7 +97,6 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
     const std::exception_ptr call_error = encode_call(*job, out);
     const std::uint64_t call_size = out.position();
     const auto parcel = Parcel::make(job, most_chunks);
-    fed.chunks.reserve(most_chunks);
     do {
       feed_chunk(fed, *parcel, limit, call_size, out);
     } while (fed.chunks.size() < most_chunks && !fed.ended && fed.failed == 0 &&

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
-#include <vector>
 
 #include <libpool/submit/job.hpp>
 
@@ -16,11 +15,11 @@ namespace libpool::submit {
 
 /// What one step of feeding gave.
 struct Fed {
-  std::vector<Chunk::Owner> chunks;  ///< none if no item could be encoded
-  bool wanted = true;                ///< false: the batch wants no chunk now
-  std::size_t first_index = 0;       ///< place in the batch of the first item pulled
-  std::size_t pulled = 0;            ///< items, those that failed included; failed ones come last
-  std::size_t failed = 0;            ///< of those, items whose outcome is `error`
+  Chunks chunks;                ///< none if no item could be encoded
+  bool wanted = true;           ///< false: the batch wants no chunk now
+  std::size_t first_index = 0;  ///< place in the batch of the first item pulled
+  std::size_t pulled = 0;       ///< items, those that failed included; failed ones come last
+  std::size_t failed = 0;       ///< of those, items whose outcome is `error`
   std::exception_ptr error = nullptr;
   bool ended = false;                        ///< the input has ended
   std::exception_ptr input_error = nullptr;  ///< what the input threw, if that ended it

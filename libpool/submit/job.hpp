@@ -18,13 +18,14 @@
 #include <libpool/detail/batch.hpp>
 #include <libpool/detail/chain.hpp>
 #include <libpool/detail/chunk_codec.hpp>
+#include <libpool/detail/job_list.hpp>
 #include <libpool/ring/result_ring.hpp>
 #include <libpool/submit/pace.hpp>
 #include <libpool/submit/payload_memory.hpp>
 
 namespace libpool::submit {
 
-struct Job {
+struct Job : detail::JobList<Job>::Link {
   // Immutable after construction.
   std::shared_ptr<detail::Batch> batch;
   std::unique_ptr<detail::ChunkCodec> codec;
@@ -47,15 +48,14 @@ struct Job {
   Pace pace;                     ///< of its items
   std::size_t singly_until = 0;  ///< no bundles before so many items are pulled
   bool input_ended = false;
-  bool feeding = false;     ///< a thread pulls its input now
-  bool feed_again = false;  ///< room appeared meanwhile
-  bool sated = false;       ///< its batch wants no chunk until `room_appeared`
-  bool starved = false;     ///< in the chain of those to be fed by somebody, soon
-  bool hungry = false;      ///< and not fed meanwhile
-  bool posted = false;      ///< a helper thread has been asked to feed it
-  bool abandoned = false;   ///< cancelled, terminated or broken: nothing of it matters any more
-  detail::PoolEnd told = detail::PoolEnd::none;  ///< the last end that its batch has heard of
-  std::shared_ptr<Job> behind;                   ///< in the chain of starved jobs
+  bool feeding = false;         ///< a thread pulls its input now
+  bool feed_again = false;      ///< room appeared meanwhile
+  bool sated = false;           ///< its batch wants no chunk until `room_appeared`
+  bool starved = false;         ///< in the chain of those to be fed by somebody, soon
+  bool hungry = false;          ///< and not fed meanwhile
+  bool posted = false;          ///< a helper thread has been asked to feed it
+  bool abandoned = false;       ///< cancelled, terminated or broken: nothing of it matters any more
+  std::shared_ptr<Job> behind;  ///< in the chain of starved jobs
 
   /// Whether it goes on though nobody waits for it.
   [[nodiscard]] bool unattended() const noexcept {
@@ -119,9 +119,7 @@ class Parcel {
  public:
   /// The feeder's hold, which counts as one chunk more, and for those that were not added.
   struct Drop {
-    void operator()(Parcel* parcel) const noexcept {
-      parcel->give_back(parcel->chunks_.capacity() - parcel->chunks_.size() + 1);
-    }
+    void operator()(Parcel* parcel) const noexcept { parcel->give_back(parcel->left_ + 1); }
   };
   using Holder = std::unique_ptr<Parcel, Drop>;
 
@@ -132,8 +130,8 @@ class Parcel {
 
   /// One more chunk, empty. For the holder.
   [[nodiscard]] Chunk::Owner add() {
-    chunks_.emplace_back(*this);
-    return Chunk::Owner(&chunks_.back());
+    --left_;
+    return Chunk::Owner(first_ ? &more_.emplace_back(*this) : &first_.emplace(*this));
   }
 
   /// One more, empty, of items that are taken out of another one, which must live. Guarded by the
@@ -149,17 +147,19 @@ class Parcel {
 
  private:
   friend Chunk;
-  Parcel(std::shared_ptr<Job> of, std::size_t most_chunks) : job(std::move(of)) {
-    chunks_.reserve(most_chunks);
-    held_ = chunks_.capacity() + 1;
+  Parcel(std::shared_ptr<Job> of, std::size_t most_chunks)
+      : job(std::move(of)), left_(most_chunks), held_(most_chunks + 1) {
+    more_.reserve(most_chunks - 1);
   }
   void give_back(std::size_t chunks) noexcept {
     if (held_.fetch_sub(chunks) == chunks) delete this;
   }
 
-  std::vector<Chunk> chunks_;  // never more than were reserved, so that they stay where they are
+  std::optional<Chunk> first_;
+  std::vector<Chunk> more_;  // never more than were reserved, so that they stay where they are
   std::forward_list<Chunk> pieces_;
-  std::atomic<std::size_t> held_{0};
+  std::size_t left_;  // chunks that may be added; owned by the holder
+  std::atomic<std::size_t> held_;
 };
 
 inline Chunk::Chunk(Parcel& of) noexcept : parcel(&of), job(of.job), payload(&of.payload) {}

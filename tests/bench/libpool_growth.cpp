@@ -31,16 +31,18 @@ class Growth {
 /// millisecond after every `pause_every`-th, if that is not 0.
 template <class Range>
 std::size_t consume(Range&& results, Growth& growth, std::size_t pause_every, double limit) {
+  const std::size_t step = pause_every != 0 ? pause_every : 1 << 20;
   std::size_t taken = 0;
+  std::size_t stop = step;
   const auto begin = Clock::now();
   while (const auto result = results.next()) {
     keep(*result);
-    ++taken;
-    if (pause_every != 0 && taken % pause_every == 0) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      if (seconds_between(begin, Clock::now()) > limit) break;
-    }
-    if (taken % (pause_every != 0 ? pause_every : 1 << 20) == 0) growth.look();
+    if (++taken != stop) continue;
+    stop += step;
+    growth.look();
+    if (pause_every == 0) continue;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (seconds_between(begin, Clock::now()) > limit) break;
   }
   growth.look();
   return taken;

@@ -139,6 +139,9 @@ std::map<std::string, bench::Workload> workloads(const std::string& contender) {
     all["W4"] = exchanged_payloads;
     return all;
   }
+  if (contender == "parking_rings") {
+    return {{"W3", bench::process_round_trips<bench::ParkingRings>}};
+  }
   if (contender == "shared_rings") {
     return {{"W1", bench::process_empty_tasks<bench::SharedRings>},
             {"W3", bench::process_round_trips<bench::SharedRings>}};

@@ -101,6 +101,7 @@ CONTENDERS = [
               f"{THREADS} W4 W6/2 W6/16 W6/64 W6/256 W8 W9"),
     Contender("rings", "limits", "rings", "limit", "W1 W2 W3 W4 W10", ALONE),
     Contender("shared rings", "limits", "shared_rings", "limit", "W1 W3", ALONE),
+    Contender("parking rings", "limits", "parking_rings", "limit", "W3", ALONE),
     Contender("serial", "limits", "serial", "limit", "W2"),
     Contender("memcpy", "limits", "memcpy", "limit", "W4"),
     Contender("fork", "limits", "fork", "limit", "W6/2 W6/16 W6/64 W6/256 W6/1GiB W7"),

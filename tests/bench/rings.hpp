@@ -1,13 +1,17 @@
-/// The limit for processes: shared memory and spinning, without any protocol for deaths, sleep or
-/// order.
+/// The limit for processes: shared memory and spinning, without any protocol for deaths or order.
 ///
-/// Two kinds: one ring to and one from each worker, with one writer and one reader each (`Rings`),
-/// and one ring of tasks and one of results that all share (`SharedRings`, after Dmitry Vyukov's
-/// bounded queue). Blocks of numbers stay where the parent copied them, and are worked on in place.
+/// Three kinds: one ring to and one from each worker, with one writer and one reader each
+/// (`Rings`); the same between one worker and a parent that sleep when they are idle
+/// (`ParkingRings`); and one ring of tasks and one of results that all share (`SharedRings`, after
+/// Dmitry Vyukov's bounded queue). Blocks of numbers stay where the parent copied them, and are
+/// worked on in place.
 #pragma once
 
 #include <immintrin.h>
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstring>
@@ -236,6 +240,67 @@ class Rings {
   SharedMemory lanes_memory_;
   Lane* lanes_;
   SharedMemory blocks_memory_;
+  Children children_;
+};
+
+/// One writer and one reader again, both of which sleep when nothing has come for a while: what a
+/// hand-over costs to a worker that takes no CPU while it is idle.
+class ParkingRings {
+ public:
+  static constexpr std::size_t task_bytes = sizeof(Message);
+
+  ParkingRings(std::size_t /*workers*/, std::size_t /*bytes*/)
+      : memory_(sizeof(Shared)), shared_(memory_.as<Shared>()) {
+    children_.start(1, [this](std::size_t) {
+      for (;;) send(shared_->to_parent, {0, increment(receive(shared_->to_worker).value)});
+    });
+  }
+
+  std::int64_t one(std::int64_t x) {
+    send(shared_->to_worker, {0, x});
+    return receive(shared_->to_parent).value;
+  }
+
+ private:
+  struct Way {
+    Ring ring;
+    alignas(64) std::atomic<std::uint32_t> asleep;  ///< 1: its reader is, or about to be
+  };
+  struct Shared {
+    Way to_worker;
+    Way to_parent;
+  };
+
+  static long futex(Way& way, int operation, std::uint32_t value) {
+    return ::syscall(SYS_futex, &way.asleep, operation, value, nullptr, nullptr, 0);
+  }
+
+  static void send(Way& way, Message message) {
+    way.ring.free_slot(0) = message;
+    way.ring.publish(1);
+    // The exchange orders the publication before the look.
+    if (way.asleep.exchange(0) == 1) futex(way, FUTEX_WAKE, 1);
+  }
+
+  static Message receive(Way& way) {
+    constexpr int looks = 1000;  // some 20 us
+    for (int i = 0; way.ring.available() == 0; ++i) {
+      if (i < looks) {
+        _mm_pause();
+        continue;
+      }
+      way.asleep.store(1);
+      if (way.ring.available() == 0) futex(way, FUTEX_WAIT, 1);
+      way.asleep.store(0);
+      i = 0;
+    }
+    const Message message = way.ring.full_slot(0);
+    way.ring.release(1);
+    return message;
+  }
+
+  SharedMemory memory_;
+  Shared* shared_;
   Children children_;
 };
 

@@ -6,7 +6,6 @@
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <unordered_map>
 #include <utility>
 
 #include <libpool/detail/result_stores.hpp>
@@ -202,26 +201,4 @@ TEST_CASE("a timeout past the end of the clock is no deadline") {
   CHECK(deadline_in(std::chrono::hours::max()) == std::nullopt);
   CHECK(deadline_in(1h) > Clock::now());
   CHECK(deadline_in(-1h) < Clock::now());
-}
-
-TEST_CASE("telling all jobs of an end ends when the jobs are taken away meanwhile") {
-  struct Job {
-    PoolEnd told = PoolEnd::none;
-  };
-  std::unordered_map<const Job*, std::shared_ptr<Job>> jobs;
-  for (int i = 0; i < 1000; ++i) {
-    auto job = std::make_shared<Job>();
-    jobs.emplace(job.get(), job);
-  }
-  std::mutex mutex;
-  std::unique_lock lock(mutex);
-  int told = 0;
-  tell_all(jobs, PoolEnd::terminated, lock, [&](const std::shared_ptr<Job>& job) {
-    CHECK(job->told == PoolEnd::terminated);
-    CHECK_FALSE(lock.owns_lock());
-    if (++told == 100) std::exchange(jobs, {});
-  });
-  CHECK(lock.owns_lock());
-  CHECK(told >= 100);
-  CHECK(told < 200);
 }

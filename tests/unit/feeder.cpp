@@ -47,19 +47,19 @@ TEST_CASE("a step pulls as many items as it may and leaves the rest") {
   test.batch->pulled(100);
   Fed fed = feed_chunk(test, 3, plain.memory);
   REQUIRE(fed.chunks.size() == 1);
-  CHECK(fed.chunks[0]->job == test.job);
-  CHECK(fed.chunks[0]->first_index == 100);
-  CHECK(fed.chunks[0]->index_of(2) == 102);
-  CHECK(fed.chunks[0]->next == 0);
-  CHECK(fed.chunks[0]->end == 3);
-  CHECK(fed.chunks[0]->call_size == 48);  // a token of 32 bytes, "call", padded
-  CHECK(items_of(*fed.chunks[0]) == Strings{"a", "bb", ""});
+  CHECK(fed.chunks.front()->job == test.job);
+  CHECK(fed.chunks.front()->first_index == 100);
+  CHECK(fed.chunks.front()->index_of(2) == 102);
+  CHECK(fed.chunks.front()->next == 0);
+  CHECK(fed.chunks.front()->end == 3);
+  CHECK(fed.chunks.front()->call_size == 48);  // a token of 32 bytes, "call", padded
+  CHECK(items_of(*fed.chunks.front()) == Strings{"a", "bb", ""});
   CHECK(fed.first_index == 100);
   CHECK(fed.pulled == 3);
   CHECK(fed.failed == 0);
   CHECK_FALSE(fed.ended);
   fed = feed_chunk(test, 2, plain.memory);
-  CHECK(items_of(*fed.chunks[0]) == Strings{"dddddddddd", "e"});
+  CHECK(items_of(*fed.chunks.front()) == Strings{"dddddddddd", "e"});
   CHECK_FALSE(fed.ended);
   fed = feed_chunk(test, 2, plain.memory);
   CHECK(fed.chunks.empty());
@@ -71,9 +71,9 @@ TEST_CASE("a step pulls as many items as it may and leaves the rest") {
 TEST_CASE("an input that ends within a step gives what it had, and its end") {
   TestMemory plain;
   TestJob test({.items = {"a", "b"}});
-  const Fed fed = feed_chunk(test, 5, plain.memory);
+  Fed fed = feed_chunk(test, 5, plain.memory);
   REQUIRE(fed.chunks.size() == 1);
-  CHECK(items_of(*fed.chunks[0]) == Strings{"a", "b"});
+  CHECK(items_of(*fed.chunks.front()) == Strings{"a", "b"});
   CHECK(fed.pulled == 2);
   CHECK(fed.ended);
   CHECK(fed.input_error == nullptr);
@@ -84,7 +84,7 @@ TEST_CASE("an input that throws gives what it had before, and what it threw") {
   TestJob test({.items = {"a", "b"}, .input_throws = true});
   Fed fed = feed_chunk(test, 5, plain.memory);
   REQUIRE(fed.chunks.size() == 1);
-  CHECK(fed.chunks[0]->end == 2);
+  CHECK(fed.chunks.front()->end == 2);
   CHECK(fed.pulled == 2);
   CHECK(fed.failed == 0);
   CHECK(fed.ended);
@@ -99,20 +99,20 @@ TEST_CASE("an item that cannot be encoded is the last of its step and the only o
   TestJob test({.items = {"a", "b", "c"}, .bad_item = 1});
   Fed fed = feed_chunk(test, 5, plain.memory);
   REQUIRE(fed.chunks.size() == 1);
-  CHECK(items_of(*fed.chunks[0]) == Strings{"a"});
+  CHECK(items_of(*fed.chunks.front()) == Strings{"a"});
   CHECK(fed.pulled == 2);
   CHECK(fed.failed == 1);
   CHECK(text_of(fed.error) == "item");
   CHECK_FALSE(fed.ended);
   fed = feed_chunk(test, 5, plain.memory);
-  CHECK(items_of(*fed.chunks[0]) == Strings{"c"});
+  CHECK(items_of(*fed.chunks.front()) == Strings{"c"});
   CHECK(fed.ended);
 }
 
 TEST_CASE("a step whose only item cannot be encoded makes no chunk") {
   TestMemory plain;
   TestJob test({.items = {"a"}, .bad_item = 0});
-  const Fed fed = feed_chunk(test, 5, plain.memory);
+  Fed fed = feed_chunk(test, 5, plain.memory);
   CHECK(fed.chunks.empty());
   CHECK(fed.pulled == 1);
   CHECK(fed.failed == 1);
@@ -122,7 +122,7 @@ TEST_CASE("a step whose only item cannot be encoded makes no chunk") {
 TEST_CASE("a callable that cannot be encoded fails all items of the step") {
   TestMemory plain;
   TestJob test({.items = {"a", "b", "c"}, .call_fails = true});
-  const Fed fed = feed_chunk(test, 2, plain.memory);
+  Fed fed = feed_chunk(test, 2, plain.memory);
   CHECK(fed.chunks.empty());
   CHECK(fed.pulled == 2);
   CHECK(fed.failed == 2);
@@ -134,7 +134,7 @@ TEST_CASE("a callable that cannot be encoded fails all items of the step") {
 TEST_CASE("a callable and an item that cannot be encoded fail all items, that one included") {
   TestMemory plain;
   TestJob test({.items = {"a", "b", "c"}, .call_fails = true, .bad_item = 1});
-  const Fed fed = feed_chunk(test, 5, plain.memory);
+  Fed fed = feed_chunk(test, 5, plain.memory);
   CHECK(fed.pulled == 2);
   CHECK(fed.failed == 2);
   CHECK(text_of(fed.error) == "call");
@@ -143,7 +143,7 @@ TEST_CASE("a callable and an item that cannot be encoded fail all items, that on
 TEST_CASE("without memory for an item the input ends with that error") {
   TestMemory plain;
   TestJob test({.items = {"a", "b", "c"}, .no_memory = 1});
-  const Fed fed = feed_chunk(test, 5, plain.memory);
+  Fed fed = feed_chunk(test, 5, plain.memory);
   CHECK(fed.chunks.empty());
   CHECK(fed.pulled == fed.failed);
   CHECK(fed.ended);
@@ -156,7 +156,7 @@ TEST_CASE("without memory for a large payload the input ends with the system's e
   TestJob test({.items = {std::string(50'000, 'x')}});
   const testing::Replaced full(
       detail::system_calls.fallocate, +[](int, int, off_t, off_t) { return errno = ENOSPC, -1; });
-  const Fed fed = feed_chunk(test, 1, plain.memory);
+  Fed fed = feed_chunk(test, 1, plain.memory);
   CHECK(fed.chunks.empty());
   CHECK(fed.ended);
   CHECK(fed.input_error != nullptr);
@@ -168,7 +168,7 @@ TEST_CASE("a chunk has no more items than the progress word can count") {
   TestJob test({.items = Strings(std::size_t{ring::max_chunk_items} + 2)});
   Fed fed = feed_chunk(test, SIZE_MAX, plain.memory);
   CHECK(fed.pulled == ring::max_chunk_items);
-  CHECK(fed.chunks[0]->end == ring::max_chunk_items);
+  CHECK(fed.chunks.front()->end == ring::max_chunk_items);
   CHECK_FALSE(fed.ended);
   fed = feed_chunk(test, SIZE_MAX, plain.memory);
   CHECK(fed.pulled == 2);
@@ -178,10 +178,10 @@ TEST_CASE("a chunk has no more items than the progress word can count") {
 TEST_CASE("a small chunk after a large one takes little memory") {
   TestMemory plain;
   TestJob test({.items = {std::string(200'000, 'x'), "small"}});
-  CHECK(feed_chunk(test, 1, plain.memory).chunks[0]->payload->has_own_memory());
-  const Fed fed = feed_chunk(test, 1, plain.memory);
-  CHECK(fed.chunks[0]->payload->in_arena());
-  CHECK(fed.chunks[0]->payload->capacity() == 128);
+  CHECK(feed_chunk(test, 1, plain.memory).chunks.front()->payload->has_own_memory());
+  Fed fed = feed_chunk(test, 1, plain.memory);
+  CHECK(fed.chunks.front()->payload->in_arena());
+  CHECK(fed.chunks.front()->payload->capacity() == 128);
 }
 
 TEST_CASE("chunks that are fed together share a payload and one callable") {
@@ -190,13 +190,17 @@ TEST_CASE("chunks that are fed together share a payload and one callable") {
   test.batch->chunk_items = 2;
   Fed fed = feed(test.job, 2, plain.memory);
   REQUIRE(fed.chunks.size() == 2);
-  CHECK(fed.chunks[0]->payload == fed.chunks[1]->payload);
-  CHECK(fed.chunks[0]->call_size == fed.chunks[1]->call_size);
-  CHECK(items_of(*fed.chunks[0]) == Strings{"a", "bb"});
-  CHECK(items_of(*fed.chunks[1]) == Strings{"ccc", "d"});
-  CHECK(fed.chunks[1]->items_offset % 16 == 0);
-  CHECK(fed.chunks[0]->first_index == 0);
-  CHECK(fed.chunks[1]->first_index == 2);
+  {
+    const submit::Chunk::Owner first = fed.chunks.pop_front();
+    const submit::Chunk::Owner second = fed.chunks.pop_front();
+    CHECK(first->payload == second->payload);
+    CHECK(first->call_size == second->call_size);
+    CHECK(items_of(*first) == Strings{"a", "bb"});
+    CHECK(items_of(*second) == Strings{"ccc", "d"});
+    CHECK(second->items_offset % 16 == 0);
+    CHECK(first->first_index == 0);
+    CHECK(second->first_index == 2);
+  }
   CHECK(test.batch->pulled() == 4);
   fed = feed(test.job, 2, plain.memory);
   CHECK(fed.chunks.size() == 1);
@@ -215,7 +219,7 @@ TEST_CASE("an item that fails ends the step, and the chunks before it stay") {
   CHECK(fed.failed == 1);
   fed = feed(test.job, 4, plain.memory);
   REQUIRE(fed.chunks.size() == 1);
-  CHECK(fed.chunks[0]->first_index == 3);
+  CHECK(fed.chunks.front()->first_index == 3);
 }
 
 TEST_CASE("a payload that has grown takes no more chunks") {

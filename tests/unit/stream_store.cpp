@@ -27,6 +27,7 @@ std::string take(const Attached<Store>& stream) {
   switch (stream->take(item, error)) {
     case Taken::item:
       return *item ? std::to_string(**item) : "failed: " + text_of(item->exception());
+    case Taken::failed:
     case Taken::error:
       return "error: " + text_of(error);
     case Taken::end:
@@ -113,7 +114,7 @@ TEST_CASE("a full window stops feeding until items are taken") {
   CHECK(stream.pull() == 2);
 }
 
-TEST_CASE("a large window asks for input when a quarter of it is free") {
+TEST_CASE("a large window asks for input when about a quarter of it is free") {
   const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 100}, unordered);
   while (stream.pull() != 0) {
   }
@@ -121,8 +122,34 @@ TEST_CASE("a large window asks for input when a quarter of it is free") {
   for (std::size_t i = 0; i < 100; ++i) stream->store(i, static_cast<int>(i));
   for (int i = 0; i < 24; ++i) take(stream);
   CHECK(stream.core->rooms == 0);
-  take(stream);
+  for (int i = 0; i < 8; ++i) take(stream);
   CHECK(stream.core->rooms == 1);
+  CHECK(stream.pull() == 1);
+}
+
+TEST_CASE("what a consumer of a large window has taken is known before feeding waits for it") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 100}, ordered);
+  for (int i = 0; i < 100; ++i) REQUIRE(stream.pull() == 1);
+  for (std::size_t i = 0; i < 100; ++i) stream->store(i, static_cast<int>(i));
+  for (int i = 0; i < 40; ++i) take(stream);
+  CHECK(stream.core->rooms == 0);  // nobody waits
+  std::size_t more = 0;
+  while (stream.pull() != 0) ++more;
+  CHECK(more == 32);
+}
+
+TEST_CASE("an item that fails is an outcome, or an error beside no result") {
+  const Attached<Store> stream(terms(), Window{.chunk = 2, .items = 2}, ordered);
+  stream.pull();
+  stream->fail(0, error_of("zero"));
+  stream->store(1, 10);
+  std::optional<int> result;
+  std::exception_ptr error;
+  CHECK(stream->take(result, error) == Taken::failed);
+  CHECK_FALSE(result.has_value());
+  CHECK(text_of(error) == "zero");
+  CHECK(stream->take(result, error) == Taken::item);
+  CHECK(result == 10);
 }
 
 TEST_CASE("a window of buffersize never waits for more room than a chunk takes") {
