@@ -48,7 +48,14 @@ class WorkerLoop {
   [[noreturn]] void run();
 
  private:
-  void idle(bool looks_first) noexcept;
+  /// What a worker does first when there is no chunk.
+  enum class Haste : std::uint8_t {
+    looks,   ///< looks without a pause: the parent answers at once
+    yields,  ///< lets others have the CPU between looks: who has just been woken may share the
+             ///< parent's, where the kernel likes to put him
+    sleeps,
+  };
+  [[nodiscard]] Haste idle(Haste haste) noexcept;
   void run_chunk(ring::TaskClaimer::Claimed claimed);
   void run_from_own_memory(TaskRunner& runner, const ring::TaskDescriptor& task);
   [[nodiscard]] memory::Mapping receive_own_memory(const ring::TaskDescriptor& task);
@@ -106,36 +113,37 @@ void WorkerLoop::publish_failed_start(std::exception_ptr error) noexcept {
 void WorkerLoop::run() {
   place_.clock.start();
   // Many new workers would look for work in turns, mostly in a pool that has none yet.
-  bool looks_first = start_.has_cpu;
+  Haste haste = start_.has_cpu ? Haste::looks : Haste::sleeps;
   while (true) {
     if (const auto claimed = claimer_.claim()) {
       run_chunk(*claimed);
-      looks_first = true;
+      if (haste == Haste::sleeps) haste = Haste::looks;
     } else {
-      idle(looks_first);
+      haste = idle(haste);
       place_.clock.start();
     }
   }
 }
 
 // Modelled in tests/model/pool.pml as park.
-void WorkerLoop::idle(bool looks_first) noexcept {
+WorkerLoop::Haste WorkerLoop::idle(Haste haste) noexcept {
   lane_.park.look();
-  for (int looks = 0; looks_first && looks < hasty_looks; ++looks) {
-    if (claimer_.next_is_ready()) return;
+  for (int looks = 0; haste == Haste::looks && looks < hasty_looks; ++looks) {
+    if (claimer_.next_is_ready()) return Haste::looks;
   }
-  for (int looks = 0; looks_first && looks < looks_before_sleep; ++looks) {
-    if (claimer_.anything_ready()) return;
+  for (int looks = 0; haste != Haste::sleeps && looks < looks_before_sleep; ++looks) {
+    if (claimer_.anything_ready()) return Haste::looks;
     std::this_thread::yield();
   }
   lane_.park.announce(ring::ParkWord::State::idle);
   // A look after the announcement: a chunk published before it brings no wake.
   if (claimer_.anything_ready()) {
     lane_.park.look();
-    return;
+    return Haste::looks;
   }
   die_with_server();  // a task may have changed credentials, which cancels the arrangement
   lane_.park.sleep(ring::ParkWord::State::idle);
+  return Haste::yields;
 }
 
 void WorkerLoop::run_chunk(ring::TaskClaimer::Claimed claimed) {

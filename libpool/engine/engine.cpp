@@ -179,6 +179,12 @@ std::chrono::nanoseconds Engine::time_to_nap() noexcept {
   return std::min(half, dispatcher_.has_eager() ? eager_nap : longest_nap);
 }
 
+/// Whether there is nothing to do but to wait for a worker that was just woken: the kernel often
+/// puts him behind this thread, which then gives him the CPU at once.
+bool Engine::wakes_one(bool busy) const noexcept {
+  return !busy && dispatcher_.published_chunks() < pool_.workers && supervisor_.still_waking();
+}
+
 /// Drives until `ready()`, until the deadline, or until there is something to be done without the
 /// role; then gives it up. True if it was `ready()`, which is then not asked again: it may have
 /// taken something. Throws what that throws.
@@ -209,7 +215,7 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
       const Clock::time_point end = Clock::now() + nap;
       wait_for_news(lock, deadline ? std::min(*deadline, end) : end, false);
       idle_rounds = 0;
-    } else if (idle_rounds > rounds_before_yield) {
+    } else if (idle_rounds > rounds_before_yield || wakes_one(busy)) {
       lock.unlock();
       std::this_thread::yield();
       lock.lock();

@@ -91,6 +91,7 @@ class Engine final : public detail::ProcessCore {
   void kick(const Lock& lock) noexcept;
   void wake_followers(const Lock& lock) noexcept;
   [[nodiscard]] std::chrono::nanoseconds time_to_nap() noexcept;
+  [[nodiscard]] bool wakes_one(bool busy) const noexcept;
   void wait_for_news(Lock& lock, Deadline deadline, bool of_workers);
 
   // The background thread (background.cpp).

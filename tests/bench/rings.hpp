@@ -283,10 +283,12 @@ class ParkingRings {
   }
 
   static Message receive(Way& way) {
-    constexpr int looks = 1000;  // some 20 us
+    // A few microseconds, then some yields: whoever was woken may need this CPU.
+    constexpr int looks = 100;
+    constexpr int yields = 10;
     for (int i = 0; way.ring.available() == 0; ++i) {
-      if (i < looks) {
-        _mm_pause();
+      if (i < looks + yields) {
+        i < looks ? _mm_pause() : static_cast<void>(::sched_yield());
         continue;
       }
       way.asleep.store(1);
