@@ -120,27 +120,22 @@ Collector::Verdict Collector::accept(const Producer& producer, const RecordHeade
 Collector::Verdict Collector::accept_part(const Producer& producer, const RecordHeader& header,
                                           submit::Chunk& chunk, std::span<const std::byte> payload,
                                           Deliveries& deliveries, Drained& drained) {
+  submit::PartialOutcome& partial = chunk.partial;
   const bool from_another =
-      chunk.partial_from != submit::Chunk::no_worker && chunk.partial_from != producer.worker;
+      partial.from != submit::PartialOutcome::no_worker && partial.from != producer.worker;
   // Two workers run the item, and what they send must not become one value.
   if (from_another && !producer.claims_void) return Verdict::disowned;
   // An error takes back what came of a value before it.
   const auto kind = static_cast<RecordKind>(header.kind);
-  if (from_another || kind != chunk.partial_kind) {
-    chunk.partial.clear();
-    chunk.oversized = false;
-  }
-  chunk.partial_kind = kind;
-  chunk.partial_from = producer.worker;
-  if (payload.size() > max_result_size_ - chunk.partial.size()) chunk.oversized = true;
+  if (from_another || kind != partial.kind) partial.reset();
+  partial.kind = kind;
+  partial.from = producer.worker;
+  if (payload.size() > max_result_size_ - partial.size()) partial.oversized = true;
   if (header.last == 0) {
-    if (chunk.oversized) {
-      chunk.partial = {};
+    if (partial.oversized) {
+      partial.drop();
     } else {
-      ResultMemory& memory = deliveries.memory();
-      if (chunk.partial.capacity() == 0)
-        chunk.partial = memory.take(expected_size(header, payload));
-      memory.append(chunk.partial, payload);
+      append(header, chunk, payload, deliveries.memory());
     }
     return Verdict::good;
   }
@@ -149,6 +144,25 @@ Collector::Verdict Collector::accept_part(const Producer& producer, const Record
   drained.job = chunk.job.get();
   if (++chunk.next == chunk.end) dispatcher_.settle(header.slot);
   return Verdict::good;
+}
+
+/// A fragment of the outcome of item `next`, not the last one.
+void Collector::append(const RecordHeader& header, submit::Chunk& chunk,
+                       std::span<const std::byte> payload, ResultMemory& memory) const {
+  submit::PartialOutcome& partial = chunk.partial;
+  if (partial.reception != nullptr) {
+    partial.reception->append(payload);
+    return;
+  }
+  if (partial.bytes.capacity() == 0) {
+    const std::size_t expected = expected_size(header, payload);
+    if (partial.kind == RecordKind::value && !chunk.job->abandoned) {
+      partial.reception = chunk.job->codec->receive(payload, expected);
+      if (partial.reception != nullptr) return;
+    }
+    partial.bytes = memory.take(expected);
+  }
+  memory.append(partial.bytes, payload);
 }
 
 /// The outcome of item `next` is complete with this payload.
@@ -160,20 +174,20 @@ void Collector::settle(const Producer& producer, const RecordHeader& header, sub
                         : Deliveries::Kind::error;
   if (chunk.job->abandoned) {
     // Nobody waits for it.
-  } else if (chunk.oversized) {
+  } else if (chunk.partial.oversized) {
     deliveries.add(chunk.job, index, Deliveries::Kind::failed,
                    std::make_exception_ptr(SerializationError(
                        "the result is larger than PoolOptions::max_result_size", "result")));
-  } else if (chunk.partial.empty()) {
+  } else if (chunk.partial.reception != nullptr) {
+    chunk.partial.reception->append(payload);
+    deliveries.add(chunk.job, index, std::move(chunk.partial.reception), producer.pid);
+  } else if (chunk.partial.bytes.empty()) {
     deliveries.add(chunk.job, index, kind, payload, producer.pid);
   } else {
-    deliveries.memory().append(chunk.partial, payload);
-    deliveries.add(chunk.job, index, kind, std::move(chunk.partial), producer.pid);
+    deliveries.memory().append(chunk.partial.bytes, payload);
+    deliveries.add(chunk.job, index, kind, std::move(chunk.partial.bytes), producer.pid);
   }
-  chunk.partial = {};
-  chunk.partial_kind = RecordKind::value;
-  chunk.partial_from = submit::Chunk::no_worker;
-  chunk.oversized = false;
+  chunk.partial.reset();
   chunk.attempts = 0;
   chunk.unexplained_deaths = 0;
 }

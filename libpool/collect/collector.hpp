@@ -71,6 +71,8 @@ class Collector {
                                     Deliveries& deliveries, Drained& drained);
   [[nodiscard]] std::size_t expected_size(const ring::RecordHeader& header,
                                           std::span<const std::byte> payload) const noexcept;
+  void append(const ring::RecordHeader& header, submit::Chunk& chunk,
+              std::span<const std::byte> payload, ResultMemory& memory) const;
   void settle(const Producer& producer, const ring::RecordHeader& header, submit::Chunk& chunk,
               std::span<const std::byte> payload, Deliveries& deliveries);
 

@@ -70,7 +70,7 @@ void Deliveries::add_run(const std::shared_ptr<submit::Job>& job, std::size_t in
     share.items += items;
     tally_.succeeded += items;
   } else {
-    push(job, {index, keep(bytes), bytes.size(), 0, pid, Kind::run, false}, items);
+    push(job, {index, keep(bytes), bytes.size(), 0, pid, Kind::run}, items);
   }
   share.in_runs += items;
 }
@@ -87,20 +87,27 @@ std::size_t Deliveries::keep(std::span<const std::byte> bytes) {
 void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
                      std::span<const std::byte> bytes, pid_t pid) {
   const std::size_t place = keep(bytes);
-  push(job, {index, place, bytes.size(), 0, pid, kind, false});
+  push(job, {index, place, bytes.size(), 0, pid, kind});
 }
 
 void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
                      std::vector<std::byte>&& bytes, pid_t pid) {
   if (buffers_.size() == buffers_.capacity()) buffers_.reserve(8 + 2 * buffers_.size());
-  push(job, {index, buffers_.size(), bytes.size(), 0, pid, kind, true});
+  push(job, {index, buffers_.size(), bytes.size(), 0, pid, kind, Where::buffer});
   buffers_.push_back(std::move(bytes));
+}
+
+void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index,
+                     std::unique_ptr<detail::Reception>&& reception, pid_t pid) {
+  if (receptions_.size() == receptions_.capacity()) receptions_.reserve(8 + 2 * receptions_.size());
+  push(job, {index, receptions_.size(), 0, 0, pid, Kind::value, Where::reception});
+  receptions_.push_back(std::move(reception));
 }
 
 void Deliveries::add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
                      std::exception_ptr error) {
   exceptions_.push_back(std::move(error));
-  push(job, {index, exceptions_.size() - 1, 0, 0, 0, kind, false});
+  push(job, {index, exceptions_.size() - 1, 0, 0, 0, kind});
 }
 
 void Deliveries::deliver() noexcept {
@@ -116,7 +123,9 @@ void Deliveries::deliver(const Item& item) noexcept {
     job.batch->fail(item.index, exceptions_[item.place]);
     return;
   }
-  if (item.buffered) {
+  if (item.where == Where::reception) {
+    if (!receptions_[item.place]->complete(item.index)) ++undecoded_;
+  } else if (item.where == Where::buffer) {
     Held held(*memory_, std::move(buffers_[item.place]));
     decode(item, codec::PayloadReader(held.bytes(), nullptr, &held));
   } else {
@@ -152,6 +161,7 @@ std::vector<Deliveries::Share> Deliveries::account(Tally& tally) noexcept {
   items_.clear();
   bytes_.clear();
   buffers_.clear();
+  receptions_.clear();
   exceptions_.clear();
   return std::exchange(jobs_, {});
 }

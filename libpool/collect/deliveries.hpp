@@ -56,6 +56,9 @@ class Deliveries {
   /// The same for bytes that are private already.
   void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
            std::vector<std::byte>&& bytes, pid_t pid);
+  /// The same for a result that has come as a whole.
+  void add(const std::shared_ptr<submit::Job>& job, std::size_t index,
+           std::unique_ptr<detail::Reception>&& reception, pid_t pid);
   void add(const std::shared_ptr<submit::Job>& job, std::size_t index, Kind kind,
            std::exception_ptr error);
   /// `items` results of a run: placed at once where the job can take them as they are, else copied.
@@ -80,14 +83,16 @@ class Deliveries {
   [[nodiscard]] std::vector<Share> account(Tally& tally) noexcept;
 
  private:
+  /// Where the bytes of an item are.
+  enum class Where : std::uint8_t { bytes, buffer, reception };
   struct Item {
     std::size_t index;
-    std::size_t place;  ///< of the bytes, the buffer or the exception
+    std::size_t place;  ///< of the bytes, the buffer, the reception or the exception
     std::size_t size;
     std::uint32_t job;  ///< in jobs_
     pid_t pid;
     Kind kind;
-    bool buffered;  ///< the bytes are a buffer of their own
+    Where where = Where::bytes;
   };
 
   [[nodiscard]] Share& share_of(const std::shared_ptr<submit::Job>& job);
@@ -102,6 +107,7 @@ class Deliveries {
   std::vector<Share> jobs_;
   std::vector<std::byte> bytes_;
   std::vector<std::vector<std::byte>> buffers_;
+  std::vector<std::unique_ptr<detail::Reception>> receptions_;
   std::vector<std::exception_ptr> exceptions_;
   Tally tally_;                ///< by kind
   std::size_t undecoded_ = 0;  ///< results that could not be decoded

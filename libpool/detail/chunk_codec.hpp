@@ -9,12 +9,31 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
+#include <span>
 
 #include <libpool/codec/function_token.hpp>
 #include <libpool/codec/payload.hpp>
 
 namespace libpool::detail {
+
+/// A large result on its way, which comes in pieces straight to where it will stay.
+class Reception {
+ public:
+  Reception() = default;
+  Reception(const Reception&) = delete;
+  Reception& operator=(const Reception&) = delete;
+  virtual ~Reception() = default;
+
+  /// The next piece. Throws `std::bad_alloc`.
+  virtual void append(std::span<const std::byte> bytes) = 0;
+  /// Bytes that are here.
+  [[nodiscard]] virtual std::size_t size() const noexcept = 0;
+  /// That was all: stores the outcome of item `index`. Returns false if it is a
+  /// `SerializationError`. Never throws.
+  virtual bool complete(std::size_t index) noexcept = 0;
+};
 
 /// Payload of a chunk: the callable with its bound values (`encode_call`), aligned to 16, then the
 /// items: if `item_stride` is not zero, each in that many bytes, else each as a 64-bit length and
@@ -73,6 +92,14 @@ class ChunkCodec {
   /// Decodes a result and stores it as the outcome of item `index`. Returns false if it stored a
   /// `SerializationError` instead. Never throws.
   virtual bool decode(std::size_t index, codec::PayloadReader result) noexcept = 0;
+
+  /// Begins to receive a result of about `expected` bytes, whose first piece this is; null if its
+  /// bytes have to be put together before it is decoded. Calls nothing: may be called under a lock
+  /// of the core. Throws `std::bad_alloc`.
+  [[nodiscard]] virtual std::unique_ptr<Reception> receive(std::span<const std::byte> /*first*/,
+                                                           std::size_t /*expected*/) {
+    return nullptr;
+  }
 
   /// Copies `count` results of a run straight to where the caller will find them, not yet counted
   /// as settled; false if they have to be decoded. Calls nothing: may be called under a lock of the

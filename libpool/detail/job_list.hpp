@@ -35,19 +35,10 @@ class JobList {
   };
 
   JobList() = default;
-  JobList(JobList&& other) noexcept
-      : first_(std::exchange(other.first_, nullptr)),
-        last_(std::exchange(other.last_, nullptr)),
-        size_(std::exchange(other.size_, 0)) {}
-  JobList& operator=(JobList&& other) noexcept {
-    JobList taken(std::move(other));
-    std::swap(first_, taken.first_);
-    std::swap(last_, taken.last_);
-    std::swap(size_, taken.size_);
-    return *this;
-  }
+  JobList(const JobList&) = delete;
+  JobList& operator=(const JobList&) = delete;
   ~JobList() {
-    while (first_ != nullptr) (void)remove(*first_);
+    while (!empty()) (void)remove_first();
   }
 
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
@@ -60,13 +51,17 @@ class JobList {
     ++size_;
   }
 
-  /// The list's reference, which may be the last one; null if the job is in no list.
+  /// The list's reference, which may be the last one; null if the job is in no list, so that it
+  /// must be in no other one.
   [[nodiscard]] std::shared_ptr<Job> remove(Job& job) noexcept {
     if (!job.listed()) return nullptr;
     take_out(job);
     --size_;
     return std::move(link_of(job).self_);
   }
+
+  /// The same of the first one, of a list that is not empty.
+  [[nodiscard]] std::shared_ptr<Job> remove_first() noexcept { return remove(*first_); }
 
   [[nodiscard]] std::shared_ptr<Job> share(Job& job) const noexcept { return link_of(job).self_; }
 

@@ -18,6 +18,7 @@
 #include <utility>
 #include <variant>
 
+#include <libpool/codec/block_receiver.hpp>
 #include <libpool/codec/codec.hpp>
 #include <libpool/codec/type_name.hpp>
 #include <libpool/detail/callable.hpp>
@@ -58,6 +59,35 @@ void encode_item(codec::ContiguousWriter& out, const A&... arguments) {
 }
 
 // -- the parent's side ---------------------------------------------------------------------------
+
+/// A vector or a string that comes in pieces.
+template <class Store>
+class BlockReception final : public Reception {
+  using Result = typename Store::Result;
+
+ public:
+  BlockReception(std::shared_ptr<Store> store, codec::BlockReceiver<Result>&& receiver)
+      : store_(std::move(store)), receiver_(std::move(receiver)) {}
+
+  void append(std::span<const std::byte> bytes) override { receiver_.append(bytes); }
+  [[nodiscard]] std::size_t size() const noexcept override { return receiver_.size(); }
+  bool complete(std::size_t index) noexcept override {
+    if (receiver_.whole()) {
+      store_->store(index, receiver_.take());
+      return true;
+    }
+    try {
+      throw SerializationError("its count does not match its bytes", codec::type_name<Result>());
+    } catch (...) {
+      store_->fail(index, std::current_exception());
+    }
+    return false;
+  }
+
+ private:
+  const std::shared_ptr<Store> store_;
+  codec::BlockReceiver<Result> receiver_;
+};
 
 /// Encodes the chunks of one batch and decodes its results. Members as in `ChunkCodec`.
 template <class F, class Source, class Store>
@@ -124,6 +154,20 @@ class TypedChunkCodec final : public ChunkCodec {
     }
   }
 
+  std::unique_ptr<Reception> receive(std::span<const std::byte> first,
+                                     std::size_t expected) override {
+    if constexpr (codec::received_in_pieces<Result>) {
+      using Receiver = codec::BlockReceiver<Result>;
+      if (expected < large_result || first.size() < Receiver::header) return nullptr;
+      auto reception = std::make_unique<BlockReception<Store>>(
+          store_, Receiver(first.template first<Receiver::header>(), expected));
+      reception->append(first.subspan(Receiver::header));
+      return reception;
+    } else {
+      return nullptr;
+    }
+  }
+
   bool place(std::size_t index, std::size_t count, const std::byte* results) noexcept override {
     if constexpr (requires { store_->place(index, count, results); }) {
       return store_->place(index, count, results);
@@ -152,6 +196,10 @@ class TypedChunkCodec final : public ChunkCodec {
   }
 
  private:
+  /// Bytes. Less than that is put together in memory that the caches hold, which makes room for the
+  /// worker sooner than fresh memory would.
+  static constexpr std::size_t large_result = std::size_t{8} << 20;
+
   template <class T>
   static void check_end(const codec::PayloadReader& in) {
     if (in.remaining() == 0) return;

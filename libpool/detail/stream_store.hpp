@@ -143,22 +143,18 @@ class StreamStore : public Batch {
 
   /// Takes the next item. What is wanted is an `Outcome`, or a result: then the item's error comes
   /// as `failed`. `error` gets that, or the stream's own: that of the input once, that of the pool
-  /// for ever. Never waits.
+  /// for ever. Never waits. Sets `room` if feeding waited for what was taken: it is to be told, but
+  /// by nobody who drives the pool, because whoever tells it may feed, and run the user's encoders.
   template <class Wanted>
-  [[nodiscard]] Taken take(std::optional<Wanted>& item, std::exception_ptr& error) {
-    bool room = false;
-    Taken taken = Taken::item;
-    {
-      const std::lock_guard takers(takers_);
-      if (!places_.any() || places_.at_segment_end()) {
-        const std::lock_guard lock(mutex_);
-        if (!places_.any()) return take_end(error);
-        if (places_.at_segment_end()) places_.next_segment();
-      }
-      taken = take_place(item, error);
-      room = tell_taken();
+  [[nodiscard]] Taken take(std::optional<Wanted>& item, std::exception_ptr& error, bool& room) {
+    const std::lock_guard takers(takers_);
+    if (!places_.any() || places_.at_segment_end()) {
+      const std::lock_guard lock(mutex_);
+      if (!places_.any()) return take_end(error);
+      if (places_.at_segment_end()) places_.next_segment();
     }
-    if (room) core_->room_appeared(*this);
+    const Taken taken = take_place(item, error);
+    room = tell_taken();
     return taken;
   }
 
@@ -168,9 +164,11 @@ class StreamStore : public Batch {
   [[nodiscard]] Taken wait(std::optional<Wanted>& item, std::exception_ptr& error,
                            Deadline deadline) {
     core_->check_process();
-    Taken taken = take(item, error);
-    if (taken != Taken::nothing_yet) return taken;
-    core_->wait(*this, [&] { return (taken = take(item, error)) != Taken::nothing_yet; }, deadline);
+    bool room = false;
+    Taken taken = Taken::nothing_yet;
+    const auto take_one = [&] { return (taken = take(item, error, room)) != Taken::nothing_yet; };
+    if (!take_one()) core_->wait(*this, take_one, deadline);
+    if (room) core_->room_appeared(*this);
     return taken;
   }
 
@@ -240,7 +238,10 @@ class StreamStore : public Batch {
     taken_.store(taken);
     if (taken < awaited_.load()) return false;
     const std::lock_guard lock(mutex_);
-    return awaited_.exchange(nothing_awaited) <= taken;
+    // Again: meanwhile feeding may have gone on by itself, and wait for more.
+    if (taken < awaited_.load()) return false;
+    awaited_.store(nothing_awaited);
+    return true;
   }
 
   /// Called under the takers' lock, when there is one.

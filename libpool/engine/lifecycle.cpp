@@ -276,10 +276,16 @@ void Engine::release_all() noexcept {
   const auto chunks = dispatcher_.take_all();
   const auto undelivered = deliveries_.account(tally_);  // a driver may have run out of memory
   const auto starved = std::move(starved_);
-  jobs_.for_each([](Job& job) { job.batch->known_as(nullptr); });
-  const auto jobs = std::move(jobs_);
   result_memory_->close();
-  lock.unlock();  // before the destructors of what was taken, which are the user's
+  // One by one: a thread that still feeds one of them will look whether it is listed.
+  while (!jobs_.empty()) {
+    std::shared_ptr<Job> job = jobs_.remove_first();
+    job->batch->known_as(nullptr);
+    lock.unlock();  // the user's destructors run
+    job = nullptr;
+    lock.lock();
+  }
+  lock.unlock();  // before the destructors of what was taken, which are the user's, too
 }
 
 /// Until every job is over, or the pool is terminated: then they are ending by themselves.

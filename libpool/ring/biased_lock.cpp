@@ -49,7 +49,10 @@ void BiasedLock::lock_mutex(std::uint64_t self) {
     } else if (++locks_ == often && can_fence_others()) {
       favoured_.store(self, std::memory_order_relaxed);
       // Nobody else can make the lock a shared one before it has the mutex.
-      if (enter()) return;
+      if (enter()) {
+        by_bias_ = true;
+        return;
+      }
     }
   }
   lock.release();

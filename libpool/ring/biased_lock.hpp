@@ -31,13 +31,16 @@ class LIBPOOL_EXPORT BiasedLock {
 
   void lock() {
     const std::uint64_t self = this_thread();
-    if (favoured_.load(std::memory_order_relaxed) != self || !enter()) lock_mutex(self);
+    if (favoured_.load(std::memory_order_relaxed) == self && enter()) {
+      by_bias_ = true;
+    } else {
+      lock_mutex(self);
+    }
   }
 
   void unlock() noexcept {
-    // Relaxed: it is written by the holder, who is this thread, and not while another one holds the
-    // mutex.
-    if (inside_.load(std::memory_order_relaxed)) {
+    if (by_bias_) {
+      by_bias_ = false;
       // Release: what was done inside is visible to whoever has waited for it; pairs with
       // `unfavour`.
       inside_.store(false, std::memory_order_release);
@@ -79,7 +82,11 @@ class LIBPOOL_EXPORT BiasedLock {
 
   std::atomic<std::uint64_t> favoured_{0};  ///< a thread; changes under mutex_, from nobody
   std::atomic<bool> shared_{false};         ///< changes under mutex_, once
-  std::atomic<bool> inside_{false};         ///< written by the favoured thread only
+  /// Written by the favoured thread only: also while it finds out that it is so no more, when
+  /// another one may hold the mutex.
+  std::atomic<bool> inside_{false};
+
+  bool by_bias_ = false;  ///< guarded by the lock itself: how its holder came in
 };
 
 }  // namespace libpool::ring

@@ -47,9 +47,7 @@ void Dispatcher::publish(Chunk::Owner chunk, std::uint64_t now) noexcept {
   chunk->ticket = ++last_ticket_;
   chunk->published_at = now;
   chunk->handed_over = false;
-  chunk->partial.clear();
-  chunk->partial_from = Chunk::no_worker;
-  chunk->oversized = false;
+  chunk->partial.reset();
   --chunk->job->waiting;
   ring::TaskDescriptor& descriptor = publisher_.descriptor(slot);
   descriptor.ticket = chunk->ticket;

@@ -68,6 +68,33 @@ struct Job : detail::JobList<Job>::Link {
 
 class Parcel;
 
+/// What has come of an outcome that travels in fragments.
+struct PartialOutcome {
+  static constexpr std::uint32_t no_worker = UINT32_MAX;
+
+  std::vector<std::byte> bytes;
+  std::unique_ptr<detail::Reception> reception;  ///< of a result; takes the bytes instead
+  ring::RecordKind kind = ring::RecordKind::value;
+  std::uint32_t from = no_worker;  ///< whose fragments they are
+  bool oversized = false;          ///< it passed the bound on results; the rest is skipped
+
+  [[nodiscard]] std::size_t size() const noexcept {
+    return reception != nullptr ? reception->size() : bytes.size();
+  }
+  [[nodiscard]] bool empty() const noexcept { return reception == nullptr && bytes.empty(); }
+  /// Lets go of what has come.
+  void drop() noexcept {
+    if (bytes.capacity() != 0) bytes = {};
+    reception = nullptr;
+  }
+  void reset() noexcept {
+    drop();
+    kind = ring::RecordKind::value;
+    from = no_worker;
+    oversized = false;
+  }
+};
+
 /// Consecutive items that travel together, in a parcel.
 struct Chunk {
   /// Gives a chunk back to its parcel. Any thread's; when it is the last one, the user's input and
@@ -98,13 +125,8 @@ struct Chunk {
   bool impatient = false;          ///< may need the parent before it ends
   bool handed_over = false;        ///< its own memory has been sent to the worker that claimed it
   std::uint64_t published_at = 0;  ///< monotonic ns
-  std::vector<std::byte> partial;  ///< fragments of item `next` so far
-  ring::RecordKind partial_kind = ring::RecordKind::value;
-  std::uint32_t partial_from = no_worker;  ///< whose fragments they are
-  bool oversized = false;  ///< item `next` passed the bound on results; the rest is skipped
-  Owner behind;            ///< in the chain that this one is in
-
-  static constexpr std::uint32_t no_worker = UINT32_MAX;
+  PartialOutcome partial;          ///< of item `next`
+  Owner behind;                    ///< in the chain that this one is in
 
   [[nodiscard]] bool settled() const noexcept { return next == end; }
   [[nodiscard]] std::size_t index_of(std::uint32_t item) const noexcept {

@@ -90,7 +90,7 @@ bool Supervisor::expire(std::uint32_t slot, submit::Chunk& chunk, std::uint32_t 
   // The chunk stays in its slot until the worker is dead; then what is left of it runs elsewhere.
   ++still->next;
   still->attempts = 0;
-  still->partial = {};
+  still->partial.drop();
   record.doomed = true;
   kill(worker);
   return true;

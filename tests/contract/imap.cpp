@@ -18,6 +18,7 @@ std::vector<int> sorted(std::vector<int> values) {
   std::ranges::sort(values);
   return values;
 }
+int same(int x) { return x; }
 std::unique_ptr<int> boxed(int x) { return std::make_unique<int>(x); }
 
 }  // namespace
@@ -340,4 +341,39 @@ BOTH_POOLS("a range of a hundred thousand items yields them all") {
   Pool pool(2);
   CHECK(drain(pool.imap([](int x) { return x; }, numbers(100'000), {.chunksize = 100})) ==
         numbers(100'000));
+}
+
+BOTH_POOLS("one thread takes very many items, then others come too: each item is given once") {
+  Pool pool(2);
+  constexpr int count = 60'000;
+  auto results = pool.imap(same, numbers(count));
+  std::vector<std::atomic<int>> seen(count);
+  const auto take = [&] {
+    const auto result = results.next();
+    if (result) ++seen.at(static_cast<std::size_t>(*result));
+    return result.has_value();
+  };
+  for (int i = 0; i < count / 3; ++i) REQUIRE(take());
+  {
+    std::vector<std::jthread> others;
+    for (int i = 0; i < 3; ++i) {
+      others.emplace_back([&] {
+        while (take()) {
+        }
+      });
+    }
+    while (take()) {
+    }
+  }
+  for (const auto& times : seen) REQUIRE(times == 1);
+}
+
+BOTH_POOLS("a consumer is never left without items, whatever the window") {
+  Pool pool(2);
+  for (const std::size_t buffersize : {1U, 4U, 60U, 64U, 100U}) {
+    auto results = pool.imap(same, numbers(3000), {.buffersize = buffersize});
+    int taken = 0;
+    while (results.next(1min)) ++taken;
+    CHECK(taken == 3000);
+  }
 }

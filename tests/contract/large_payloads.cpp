@@ -5,6 +5,8 @@
 /// memory.
 #include "contract.hpp"
 
+#include <sys/time.h>
+
 #include <cstring>
 
 using namespace contract;
@@ -82,6 +84,44 @@ TEST_CASE("a large argument is there again for another attempt") {
   };
   CHECK(pool.apply_async(die_once, std::tuple(pattern(100 * mega)), {.retries = 1}).get() ==
         100 * mega);
+}
+
+TEST_CASE("a worker that dies while its result is on its way is to blame, and another sends it") {
+  oracle::Fresh fresh;
+  ProcessPool pool(1);
+  const auto die_once = [](std::size_t size) {
+    Bytes bytes = pattern(size);
+    // The alarm comes while the result is sent, which takes several times as long.
+    const itimerval soon{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 5000}};
+    if (++oracle::page.words[0] == 1) ::setitimer(ITIMER_REAL, &soon, nullptr);
+    return bytes;
+  };
+  const Bytes back = pool.apply_async(die_once, std::tuple(300 * mega), {.retries = 1}).get();
+  CHECK(oracle::page.words[0] == 2);
+  CHECK(back.size() == 300 * mega);
+  CHECK(is_pattern(back));
+  oracle::page.words[0] = 0;
+  CHECK_THROWS_AS(pool.apply(die_once, 300 * mega), libpool::WorkerCrashed);
+}
+
+TEST_CASE("texts and numbers of all sizes come back whole") {
+  ProcessPool pool(2);
+  const auto text = [](std::size_t size) { return std::u16string(size, u'\x1234'); };
+  const auto numbers = [](std::size_t size) {
+    std::vector<std::uint16_t> made(size);
+    for (std::size_t i = 0; i < size; ++i) made[i] = static_cast<std::uint16_t>(i * 7);
+    return made;
+  };
+  std::vector<std::size_t> sizes;
+  for (const std::size_t size : {4 * mega, 5 * mega}) {
+    for (std::size_t near = size - 3; near != size + 4; ++near) sizes.push_back(near);
+  }
+  const auto texts = pool.map(text, sizes);
+  const auto lists = pool.map(numbers, sizes);
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    CHECK(texts[i] == text(sizes[i]));
+    CHECK(lists[i] == numbers(sizes[i]));
+  }
 }
 
 TEST_CASE("a series of large payloads stays within bounded memory") {

@@ -196,6 +196,33 @@ BOTH_POOLS("terminate wakes threads blocked in map and in apply") {
   CHECK(woken == 2);
 }
 
+BOTH_POOLS("maps whose inputs block may go on when their pool has ended") {
+  constexpr int maps = 40;
+  for (int round = 0; round < 10; ++round) {
+    Pool pool(1);
+    std::atomic<bool> open = false;
+    std::atomic<int> blocked = 0;
+    std::atomic<int> woken = 0;
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < maps; ++i) {
+      threads.emplace_back([&] {
+        auto slow = std::views::iota(0, 5) | std::views::transform([&](int x) {
+                      ++blocked;
+                      CHECK(oracle::eventually([&] { return open.load(); }));
+                      return x;
+                    });
+        woken += caught<libpool::PoolTerminated>([&] { pool.map(square, slow); }) ? 1 : 0;
+      });
+    }
+    REQUIRE(oracle::eventually([&] { return blocked >= maps; }));
+    pool.terminate();
+    std::jthread opener([&] { open = true; });
+    pool.join();
+    threads.clear();
+    CHECK(woken == maps);
+  }
+}
+
 BOTH_POOLS("terminate drops what is queued") {
   Pool pool(1);
   oracle::Fresh fresh;

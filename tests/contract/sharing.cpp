@@ -217,6 +217,35 @@ TEST_CASE("a forked child may make a pool of its own") {
   CHECK(pool.apply(square, 5) == 25);
 }
 
+namespace {
+
+/// Uses a pool while it is encoded, and is so large that it is encoded with each chunk.
+struct UsesPool {
+  std::string text = std::string(8000, 'x');
+  template <class Archive>
+  void serialize(Archive& archive, unsigned) {
+    if (Archive::is_saving::value && pool != nullptr) CHECK(pool->apply(add, 1, 2) == 3);
+    archive & text;
+  }
+  static inline libpool::ProcessPool* pool = nullptr;
+};
+std::size_t size_with(const UsesPool& value, int x) {
+  return value.text.size() + static_cast<std::size_t>(x);
+}
+
+}  // namespace
+
+TEST_CASE("an encoder may use the pool, also while a consumer makes room for what it encodes") {
+  libpool::ProcessPool pool(2);
+  UsesPool::pool = &pool;
+  std::size_t taken = 0;
+  auto results =
+      pool.imap(libpool::partial(size_with, UsesPool{}), numbers(500), {.buffersize = 4});
+  for (const std::size_t size : results) CHECK(size == 8000 + taken++);
+  UsesPool::pool = nullptr;
+  CHECK(taken == 500);
+}
+
 TEST_CASE("a worker that uses the pool it works for gets PoolError") {
   static ProcessPool* outer = nullptr;
   alignas(ProcessPool) static std::byte storage[sizeof(ProcessPool)];

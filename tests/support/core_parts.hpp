@@ -66,6 +66,26 @@ struct Script {
   std::size_t bad_item = SIZE_MAX;                    ///< this one cannot be encoded
   std::size_t no_memory = SIZE_MAX;                   ///< this one finds no memory
   std::optional<std::uint32_t> run_result_size = {};  ///< results may come in runs
+  bool receives = false;                              ///< takes results that come in pieces
+};
+
+/// Puts the pieces of a text together, behind the word "received".
+class TestReception final : public detail::Reception {
+ public:
+  explicit TestReception(std::shared_ptr<TestBatch> batch) : batch_(std::move(batch)) {}
+  void append(std::span<const std::byte> bytes) override {
+    text_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  [[nodiscard]] std::size_t size() const noexcept override { return text_.size(); }
+  bool complete(std::size_t index) noexcept override {
+    batch_->put(index, "received " + text_);
+    batch_->settled(1);
+    return text_ != "nonsense";
+  }
+
+ private:
+  std::shared_ptr<TestBatch> batch_;
+  std::string text_;
 };
 
 class TestCodec final : public detail::ChunkCodec {
@@ -104,6 +124,13 @@ class TestCodec final : public detail::ChunkCodec {
                 "=" + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
     batch_->settled(1);
     return batch_->outcomes[index] != "=undecodable";
+  }
+  std::unique_ptr<detail::Reception> receive(std::span<const std::byte> first,
+                                             std::size_t /*expected*/) override {
+    if (!script_.receives) return nullptr;
+    auto reception = std::make_unique<TestReception>(batch_);
+    reception->append(first);
+    return reception;
   }
   std::optional<std::uint32_t> run_result_size() const noexcept override {
     return script_.run_result_size;

@@ -105,6 +105,18 @@ TEST_CASE("nothing is lost where others come while one is favoured") {
   }
 }
 
+TEST_CASE("who was favoured once comes and goes while others hold the lock") {
+  BiasedLock lock;
+  long number = 0;
+  add(lock, number, rounds);
+  {
+    std::jthread second([&] { add(lock, number, 10 * rounds); });
+    std::jthread third([&] { add(lock, number, 10 * rounds); });
+    add(lock, number, 10 * rounds);
+  }
+  CHECK(number == 31 * rounds);
+}
+
 TEST_CASE("where the kernel makes no fences, nobody is favoured") {
   const Replaced broken(system_calls.membarrier, +[](int) { return -1; });
   BiasedLock lock;

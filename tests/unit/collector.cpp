@@ -19,7 +19,7 @@ constexpr std::size_t max_result_size = 1000;
 
 /// One chunk of four items from index 100 on, claimed by worker 0.
 struct Claimed {
-  Claimed() {
+  explicit Claimed(testing::Script script = {}) : test(std::move(script)) {
     core.enqueue(test, 4, 100);
     core.enqueue(test, 4, 200);
     core.dispatcher.refill(0);
@@ -227,8 +227,43 @@ TEST_CASE("fragments past the bound are not kept") {
   for (int i = 0; i < 1000; ++i) {
     at.forge(0, false, std::string(992, 'x'));  // with its header a quarter of the ring
     REQUIRE_FALSE(at.core.drain(0).corrupt);
-    REQUIRE(at.chunk()->partial.capacity() <= 2 * max_result_size);
+    REQUIRE(at.chunk()->partial.bytes.capacity() <= 2 * max_result_size);
   }
+}
+
+TEST_CASE("fragments of a result go to where it will stay, if its job takes them") {
+  Claimed at(testing::Script{.receives = true});
+  at.forge(0, false, "large ");
+  at.forge(0, false, "and ");
+  CHECK(at.core.drain(0).outcomes == 0);
+  CHECK(at.chunk()->partial.bytes.capacity() == 0);
+  at.forge(0, true, "whole");
+  at.forge(1, true, "small");
+  CHECK(at.core.drain(0).outcomes == 2);
+  at.core.deliver();
+  CHECK(at.test.batch->outcomes[100] == "received large and whole");
+  CHECK(at.test.batch->outcomes[101] == "=small");
+}
+
+TEST_CASE("an error takes back what was received, and errors are received by nobody") {
+  Claimed at(testing::Script{.receives = true});
+  at.forge(0, false, "value");
+  at.forge(0, false, "gar", RecordKind::error);
+  at.forge(0, true, "bage", RecordKind::error);
+  CHECK(at.core.drain(0).outcomes == 1);
+  at.core.deliver();
+  CHECK(at.test.batch->outcomes[100].starts_with("!"));
+}
+
+TEST_CASE("what is received has the same bound") {
+  Claimed at(testing::Script{.receives = true});
+  for (int i = 0; i < 3; ++i) at.forge(0, false, std::string(900, 'x'));
+  REQUIRE_FALSE(at.core.drain(0).corrupt);
+  CHECK(at.chunk()->partial.empty());
+  at.forge(0, true, "end");
+  CHECK(at.core.drain(0).outcomes == 1);
+  at.core.deliver();
+  CHECK_THROWS_AS(std::rethrow_exception(at.test.batch->errors[100]), SerializationError);
 }
 
 TEST_CASE("an error that takes back an oversized value is the outcome, not its size") {

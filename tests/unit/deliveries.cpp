@@ -103,6 +103,24 @@ TEST_CASE("each job gets its own outcomes and its share of the account, however 
     CHECK(text == "=" + std::to_string(index));
 }
 
+TEST_CASE("what was received counts as a result, unless it is none") {
+  Deliveries deliveries(result_memory());
+  const TestJob test;
+  for (const char* text : {"text", "nonsense"}) {
+    auto reception = std::make_unique<testing::TestReception>(test.batch);
+    reception->append(bytes_of(text));
+    deliveries.add(test.job, text == std::string("text") ? 3 : 4, std::move(reception), 1);
+  }
+  Tally tally;
+  deliveries.count(tally);
+  CHECK(tally.succeeded == 2);
+  deliveries.deliver();
+  CHECK(test.batch->outcomes[3] == "received text");
+  (void)deliveries.account(tally);
+  CHECK(tally.succeeded == 1);
+  CHECK(tally.failed == 1);
+}
+
 TEST_CASE("accounting empties everything and hands out the references to the jobs") {
   Deliveries deliveries(result_memory());
   std::weak_ptr<submit::Job> job;

@@ -24,7 +24,10 @@ Batch::Terms terms() { return {Feeding::by_helper, 0ns, 0}; }
 std::string take(const Attached<Store>& stream) {
   std::optional<Store::Item> item;
   std::exception_ptr error;
-  switch (stream->take(item, error)) {
+  bool room = false;
+  const Taken taken = stream->take(item, error, room);
+  if (room) stream.core->room_appeared(*stream.store);
+  switch (taken) {
     case Taken::item:
       return *item ? std::to_string(**item) : "failed: " + text_of(item->exception());
     case Taken::failed:
@@ -145,10 +148,11 @@ TEST_CASE("an item that fails is an outcome, or an error beside no result") {
   stream->store(1, 10);
   std::optional<int> result;
   std::exception_ptr error;
-  CHECK(stream->take(result, error) == Taken::failed);
+  bool room = false;
+  CHECK(stream->take(result, error, room) == Taken::failed);
   CHECK_FALSE(result.has_value());
   CHECK(text_of(error) == "zero");
-  CHECK(stream->take(result, error) == Taken::item);
+  CHECK(stream->take(result, error, room) == Taken::item);
   CHECK(result == 10);
 }
 
@@ -264,4 +268,28 @@ TEST_CASE("a bundle is no larger than the window has room for") {
   CHECK(stream->next_chunk(10, 8) == 0);
   const Attached<Store> other(terms(), Window{.chunk = 1, .items = 10}, ordered);
   CHECK(other->next_chunk(0, 8) == 1);
+}
+
+TEST_CASE("feeding that waits hears of room, whoever is faster") {
+  for (const std::size_t window : {1U, 4U, 60U, 100U}) {
+    const Attached<Store> stream(terms(), Window{.chunk = 1, .items = window}, ordered);
+    constexpr std::size_t items = 100'000;
+    std::jthread feeder([&] {
+      for (std::size_t fed = 0; fed != items;) {
+        const int rooms = stream.core->rooms;
+        if (stream.pull() == 0) {
+          while (stream.core->rooms == rooms) std::this_thread::yield();
+        } else {
+          stream->store(fed, static_cast<int>(fed));
+          ++fed;
+        }
+      }
+      stream->end_input(nullptr);
+    });
+    std::optional<Store::Item> item;
+    std::exception_ptr error;
+    std::size_t taken = 0;
+    while (stream->wait(item, error, std::nullopt) == Taken::item) ++taken;
+    CHECK(taken == items);
+  }
 }
