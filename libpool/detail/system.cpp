@@ -15,8 +15,6 @@
 
 #include <system_error>
 
-#include <libpool/detail/fresh_memory.hpp>
-
 namespace libpool::detail {
 namespace {
 
@@ -88,6 +86,7 @@ constinit SystemCalls system_calls{
     .mmap = &::mmap,
     .munmap = &::munmap,
     .madvise = &::madvise,
+    .mincore = &::mincore,
     .open = &real_open,
     .read = &::read,
     .pread = &::pread,
@@ -131,35 +130,6 @@ constinit SystemCalls system_calls{
     .pthread_sigmask = &real_pthread_sigmask,
     .sigtimedwait = &::sigtimedwait,
 };
-
-namespace {
-
-/// The pages from the first to the last that the memory touches (`outward`), or that it fills.
-void advise(void* memory, std::size_t bytes, bool outward, int advice) noexcept {
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto address = reinterpret_cast<std::uintptr_t>(memory);
-  const auto up = [page](std::uintptr_t at) { return (at + page - 1) / page * page; };
-  const auto down = [page](std::uintptr_t at) { return at / page * page; };
-  const std::uintptr_t begin = outward ? down(address) : up(address);
-  const std::uintptr_t end = outward ? up(address + bytes) : down(address + bytes);
-  const int before = errno;
-  (void)system_calls.madvise(reinterpret_cast<void*>(begin), end - begin, advice);
-  errno = before;
-}
-
-}  // namespace
-
-void populate(void* memory, std::size_t bytes) noexcept {
-  constexpr std::size_t worthwhile = std::size_t{64} << 10;
-  // Half of it is the least that surely holds a huge page.
-  constexpr std::size_t worthwhile_huge = std::size_t{4} << 20;
-  if (bytes < worthwhile) return;
-  // Outward: a block of malloc's that is a mapping of its own gets the advice as a whole, and stays
-  // one mapping.
-  if (bytes >= worthwhile_huge) advise(memory, bytes, true, MADV_HUGEPAGE);
-  // The pages at the ends may be others' as well, who have touched them.
-  advise(memory, bytes, false, MADV_POPULATE_WRITE);
-}
 
 void throw_system_error(const char* call, int error) {
   throw std::system_error(error, std::generic_category(), call);

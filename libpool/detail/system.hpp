@@ -47,6 +47,7 @@ struct SystemCalls {
   void* (*mmap)(void* where, std::size_t bytes, int protection, int flags, int fd, off_t offset);
   int (*munmap)(void* begin, std::size_t bytes);
   int (*madvise)(void* begin, std::size_t bytes, int advice);
+  int (*mincore)(void* begin, std::size_t bytes, unsigned char* present);
   int (*open)(const char* path, int flags);
   ssize_t (*read)(int fd, void* into, std::size_t bytes);
   ssize_t (*pread)(int fd, void* into, std::size_t bytes, off_t offset);

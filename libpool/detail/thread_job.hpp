@@ -325,33 +325,59 @@ class TypedThreadJob final : public ThreadJob {
     return true;
   }
 
-  /// The same, with results written straight to where the caller gets them.
+  /// The same, with results written straight to where the caller gets them; short items in strips,
+  /// with one question for each.
   template <class CallItem>
   bool run_into_places(std::size_t first, std::size_t count, const CallItem& call,
                        ThreadRun& run) noexcept {
     const Batch& batch = this->batch();
-    std::size_t& task = run.task();
+    TaskPlace& task = run.task();
     std::size_t item = 0;
     while (item != count) {
       const std::span<Result> places = store_.places(first + item, count - item);
       const std::size_t begin = item;
       const std::size_t end = item + places.size();
+      std::size_t looked_at = item;
       std::exception_ptr error;
       try {
-        for (; item != end && !batch.abandoned(); ++item) {
-          task = first + item;
-          places[item - begin] = call(item);
+        while (item != end && !batch.abandoned()) {
+          looked_at = item;
+          if (sizeof(Result) <= largest_in_strips &&
+              run.items_at_once(end - item) == ThreadRun::strip) {
+            run_strip(first, item, places.data() + (item - begin), call, task);
+          } else {
+            task = TaskPlace{first + item};
+            places[item - begin] = call(item);
+            ++item;
+          }
         }
       } catch (...) {
         error = std::current_exception();
       }
-      // The last one came too late if the batch was abandoned meanwhile.
+      // What ended after the last look came too late if the batch was abandoned meanwhile.
       const bool wanted = run.finish();
-      run.add(ItemEnd::succeeded, item - begin - (!wanted && !error && item != begin ? 1 : 0));
+      run.add(ItemEnd::succeeded, (wanted || error ? item : looked_at) - begin);
       if (!wanted) return false;
       if (error) fail(first + item++, std::move(error), run);
     }
     return true;
+  }
+
+  /// Bytes of a result.
+  static constexpr std::size_t largest_in_strips = 64;
+
+  /// Runs items from `item` on, which counts those that have ended, and then writes their results:
+  /// where the compiler sees the function, it computes several at once. Results are lost if one
+  /// throws, as those of the whole batch will be.
+  template <class CallItem>
+  static void run_strip(std::size_t first, std::size_t& item, Result* places, const CallItem& call,
+                        TaskPlace& task) {
+    std::array<Result, ThreadRun::strip> results;
+    for (std::size_t i = 0; i != results.size(); ++i, ++item) {
+      task = TaskPlace{first + item};
+      results[i] = call(item);
+    }
+    for (std::size_t i = 0; i != results.size(); ++i) places[i] = results[i];
   }
 
   template <class Callee>

@@ -161,6 +161,7 @@ constexpr std::array call_list{
     Call{"sched_setattr", errors_of<EPERM>},
     Call{"readlink", errors_of<ENOENT>},
     Call{"membarrier", errors_of<ENOSYS>},
+    Call{"mincore", errors_of<EAGAIN, ENOMEM>},
     Call{"shared mmap", errors_of<ENOMEM, ENFILE>},
     Call{"pthread_create", errors_of<EAGAIN>},
 };
@@ -181,6 +182,7 @@ constexpr std::tuple failing_members{
     &SystemCalls::setrlimit,     &SystemCalls::getrandom, &SystemCalls::signalfd,
     &SystemCalls::sigaltstack,   &SystemCalls::shutdown,  &SystemCalls::sched_getattr,
     &SystemCalls::sched_setattr, &SystemCalls::readlink,  &SystemCalls::membarrier,
+    &SystemCalls::mincore,
 };
 constexpr std::size_t member_count = std::tuple_size_v<decltype(failing_members)>;
 static_assert(member_count + 2 == call_list.size());

@@ -5,12 +5,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <ranges>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -250,11 +253,49 @@ TEST_CASE(
 TEST_CASE("a task knows its worker and its item, and other threads know of none") {
   ThreadPool pool(2);
   const auto places =
-      pool.map([](int) { return *libpool::this_worker::task_index(); }, numbers(50));
-  for (std::size_t i = 0; i < places.size(); ++i) CHECK(places[i] == i);
+      pool.map([](int) { return *libpool::this_worker::task_index(); }, numbers(50'000));
+  CHECK(std::ranges::equal(places, std::views::iota(std::size_t{0}, places.size())));
   CHECK(pool.apply([] { return *libpool::this_worker::index() < 2; }));
   CHECK(libpool::this_worker::index() == std::nullopt);
   CHECK(libpool::this_worker::task_index() == std::nullopt);
+}
+
+TEST_CASE("of short items, eight at most run once nobody wants them any more") {
+  constexpr int count = 100'000;
+  constexpr int held_up = 50'000;
+  Gate gate;
+  std::atomic<int> ran{0};
+  ThreadPool pool(1);
+  auto handle = pool.map_async(
+      [&](int i) {
+        if (i == held_up) gate.pass();
+        ++ran;
+        return i;
+      },
+      numbers(count), {.chunksize = count});
+  REQUIRE(eventually([&] { return gate.waiting == 1; }));
+  CHECK(handle.cancel());
+  gate.open_up();
+  CHECK(eventually([&] { return pool.stats().running == 0; }));
+  CHECK(ran > held_up);
+  CHECK(ran <= held_up + 8);
+  const auto stats = pool.stats();
+  CHECK(stats.succeeded <= held_up);  // what ended after the cancellation came too late
+  CHECK(stats.succeeded > held_up - 8);
+  CHECK(stats.cancelled == count - stats.succeeded);
+}
+
+TEST_CASE("of short items, the one that throws is named, and those beside it count") {
+  constexpr int count = 100'000;
+  constexpr int thrower = 50'003;
+  ThreadPool pool(1);
+  const auto throws_once = [](int i) {
+    if (i == thrower) throw std::out_of_range(std::to_string(i));
+    return i;
+  };
+  CHECK_THROWS_WITH_AS(pool.map(throws_once, numbers(count)), "50003", std::out_of_range);
+  CHECK(pool.stats().failed == 1);
+  CHECK(pool.stats().succeeded == count - 1);
 }
 
 TEST_CASE("a slow input of one job delays no other") {
