@@ -38,7 +38,10 @@ void payloads(const Arguments& arguments, Report& report) {
   std::vector<Numbers> output;
   const double both_ways = median_seconds(
       arguments.budget(), [&] { output = pool.map(increment_all, input); },
-      [&] { output = std::vector<Numbers>(); });
+      [&] {
+        output = std::vector<Numbers>();
+        return_freed_memory();
+      });
   for (const Numbers& each : output) check(incremented(each), "in and out");
   report.add("in_out_gib_per_s", gibibytes / both_ways);
   output = std::vector<Numbers>();

@@ -33,7 +33,10 @@ void copies(const Arguments& arguments, Report& report) {
   report.add("fresh_gib_per_s",
              gibibytes / bench::median_seconds(
                              arguments.budget(), [&] { output = Numbers(input); },
-                             [&] { output = Numbers(); }));
+                             [&] {
+                               output = Numbers();
+                               bench::return_freed_memory();
+                             }));
 }
 
 /// W4 by way of shared memory that is there, with one copy in. What differs is what the parent does
@@ -56,8 +59,10 @@ void exchanged_payloads(const Arguments& arguments, Report& report) {
   const auto copy_out = [&](const bench::Part& part, const std::int64_t* block) {
     output[part.begin / size].assign(block, block + part.size);
   };
-  report.add("in_out_gib_per_s",
-             rate(Work::increment, copy_out, [&] { output = std::vector<Numbers>(buffers); }));
+  report.add("in_out_gib_per_s", rate(Work::increment, copy_out, [&] {
+               output = std::vector<Numbers>(buffers);
+               bench::return_freed_memory();
+             }));
   bench::check(output[buffers - 1][size - 1] == static_cast<std::int64_t>(buffers * size), "W4");
   report.add("in_out_warm_gib_per_s", rate(Work::increment, copy_out, [] {}));
   const auto look = [](const bench::Part&, const std::int64_t* block) { bench::keep(*block); };
