@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include <libpool/errors.hpp>
+
 namespace libpool::detail {
 namespace {
 
@@ -151,6 +153,8 @@ bool in_callback_of(const PoolCore& core) noexcept {
   while (scope != nullptr && scope->core_ != &core) scope = scope->outer_;
   return scope != nullptr;
 }
+
+void PoolCore::refuse_process() { throw PoolError("the pool belongs to another process"); }
 
 void refuse_waiting_in_callback(const Batch& batch) {
   if (in_callback_of(batch)) {

@@ -18,6 +18,7 @@
 
 #include <libpool/detail/errand.hpp>
 #include <libpool/detail/export.hpp>
+#include <libpool/detail/process_identity.hpp>
 #include <libpool/pool_stats.hpp>
 #include <libpool/saturating_nanoseconds.hpp>
 
@@ -47,12 +48,12 @@ class LIBPOOL_EXPORT Batch : public std::enable_shared_from_this<Batch>, public 
   /// Immutable after construction.
   struct Terms {
     Feeding feeding = Feeding::by_caller;
+    bool eager = false;                   ///< each result is wanted as soon as it is there
+    bool singly = false;                  ///< each item is a chunk by itself
     std::chrono::nanoseconds timeout{0};  ///< per item; zero: none
     std::size_t retries = 0;
-    bool eager = false;  ///< each result is wanted as soon as it is there
     /// A chunk ends with the item by which its encoded arguments are so many bytes.
     std::size_t chunk_bytes = SIZE_MAX;
-    bool singly = false;  ///< each item is a chunk by itself
   };
 
   explicit Batch(Terms terms) : terms_(terms) {}
@@ -221,6 +222,12 @@ class LIBPOOL_EXPORT PoolCore : public std::enable_shared_from_this<PoolCore> {
   PoolCore& operator=(const PoolCore&) = delete;
   virtual ~PoolCore() = default;
 
+  [[nodiscard]] bool in_own_process() const noexcept { return own_process_.here(); }
+  /// Throws `PoolError` in a process other than the one that made the pool.
+  void check_process() const {
+    if (!in_own_process()) refuse_process();
+  }
+
   /// Waits until `ready()`, which is not asked again once it was true; false if `deadline` passed
   /// first. The calling thread may drive the
   /// pool meanwhile, and feeds `batch` if its feeding is `by_caller`. `ready` is called without any
@@ -240,14 +247,16 @@ class LIBPOOL_EXPORT PoolCore : public std::enable_shared_from_this<PoolCore> {
   /// Has a helper thread perform `callback`, soon; `join` waits for it.
   virtual void call_back(std::shared_ptr<Errand> callback) noexcept = 0;
 
-  /// Throws `PoolError` in a process other than the one that made the pool.
-  virtual void check_process() const = 0;
-
   [[nodiscard]] virtual std::size_t size() const noexcept = 0;
   [[nodiscard]] virtual PoolStats stats() = 0;
   virtual void close() = 0;
   virtual void terminate() = 0;
   virtual void join() = 0;
+
+ private:
+  [[noreturn]] static void refuse_process();
+
+  const OwnProcess own_process_;
 };
 
 }  // namespace libpool::detail

@@ -46,8 +46,11 @@ class JobStore : public Batch {
   using Stored = stored_t<Value>;
   static constexpr bool yields_items = false;
 
-  JobStore(Terms terms, Callbacks<Value> callbacks)
-      : Batch(terms), callbacks_(std::move(callbacks)) {}
+  JobStore(Terms terms, Callbacks<Value> callbacks) : Batch(terms) {
+    if (callbacks.success != nullptr || callbacks.error != nullptr) {
+      callbacks_ = std::make_unique<Callbacks<Value>>(std::move(callbacks));
+    }
+  }
 
   /// Waits until the outcome is there; false if `deadline` passed first. Throws `PoolError` in a
   /// foreign process and `std::logic_error` in a callback of this batch.
@@ -80,9 +83,7 @@ class JobStore : public Batch {
     return final_error() == nullptr;
   }
 
-  [[nodiscard]] bool has_callback() const noexcept override {
-    return callbacks_.success != nullptr || callbacks_.error != nullptr;
-  }
+  [[nodiscard]] bool has_callback() const noexcept override { return callbacks_ != nullptr; }
 
   void put_error(std::size_t index, std::exception_ptr error) noexcept override {
     std::lock_guard lock(mutex_);
@@ -98,7 +99,8 @@ class JobStore : public Batch {
 
   void call_callback() override {
     // Their captures die here, on the thread that called them, and not with the last handle.
-    const auto callbacks = std::exchange(callbacks_, {});
+    const auto callbacks = std::exchange(callbacks_, nullptr);
+    if (callbacks == nullptr) return;
     Stored* result = nullptr;
     std::exception_ptr error;
     try {
@@ -107,12 +109,12 @@ class JobStore : public Batch {
       error = std::current_exception();
     }
     if (error) {
-      if (callbacks.error) callbacks.error(error);
-    } else if (callbacks.success) {
+      if (callbacks->error) callbacks->error(error);
+    } else if (callbacks->success) {
       if constexpr (std::is_void_v<Value>) {
-        callbacks.success();
+        callbacks->success();
       } else {
-        callbacks.success(*result);
+        callbacks->success(*result);
       }
     }
   }
@@ -125,7 +127,7 @@ class JobStore : public Batch {
     return input_error_ ? input_error_ : assembly_error_;
   }
 
-  Callbacks<Value> callbacks_;
+  std::unique_ptr<Callbacks<Value>> callbacks_;  ///< null: none; few calls have any
 
   // Guarded by mutex_.
   std::exception_ptr item_error_;

@@ -293,10 +293,10 @@ class PoolCalls {
   template <class Options>
   static Batch::Terms terms(Feeding feeding, const Options& options) noexcept {
     return {.feeding = feeding,
+            .singly = options.chunksize == 1,
             .timeout = options.timeout,
             .retries = options.retries,
-            .chunk_bytes = options.chunksize ? SIZE_MAX : submit::largest_automatic_payload,
-            .singly = options.chunksize == 1};
+            .chunk_bytes = options.chunksize ? SIZE_MAX : submit::largest_automatic_payload};
   }
 
   /// A caller whose range workers may read until it leaves.
@@ -334,7 +334,8 @@ class PoolCalls {
                                               Callbacks<R> callbacks, A&&... arguments) {
     check(terms);
     auto store = std::make_shared<SingleStore<R>>(
-        Batch::Terms{feeding, terms.timeout, terms.retries}, std::move(callbacks));
+        Batch::Terms{.feeding = feeding, .timeout = terms.timeout, .retries = terms.retries},
+        std::move(callbacks));
     start(std::forward<F>(f),
           ArgumentsSource<std::decay_t<F>, A&&...>(std::forward<A>(arguments)...), store);
     return store;
@@ -351,10 +352,10 @@ class PoolCalls {
                     .input_in_memory = decltype(source)::side_by_side};
     auto store =
         std::make_shared<StreamStore<R>>(Batch::Terms{.feeding = Feeding::by_helper,
-                                                      .timeout = options.timeout,
-                                                      .retries = options.retries,
                                                       .eager = true,
-                                                      .singly = options.chunksize.value_or(1) == 1},
+                                                      .singly = options.chunksize.value_or(1) == 1,
+                                                      .timeout = options.timeout,
+                                                      .retries = options.retries},
                                          window_for(options, derived().lookahead(), cost), ordered);
     start(std::forward<F>(f), std::move(source), store);
     using Yielded = std::conditional_t<outcomes, Outcome<R>, stored_t<R>>;

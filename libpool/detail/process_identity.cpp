@@ -65,4 +65,8 @@ std::uint64_t process_identity() noexcept {
   return identity;
 }
 
+OwnProcess::OwnProcess() noexcept : identity_(process_identity()), word_(page.load()) {
+  if (word_ == &cannot_wipe) word_ = nullptr;
+}
+
 }  // namespace libpool::detail

@@ -4,13 +4,33 @@
 /// maker and refuse to work elsewhere. A death leaves nothing: the memory behind it is private.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+
+#include <libpool/detail/export.hpp>
 
 namespace libpool::detail {
 
 /// Never zero, the same for the life of a process, and different in every process forked from it.
 /// Costs one load, because the kernel wipes the number on fork (where it cannot: one `getpid`).
 /// Thread-safe; may be called between fork and the worker's main.
-[[nodiscard]] std::uint64_t process_identity() noexcept;
+[[nodiscard]] LIBPOOL_EXPORT std::uint64_t process_identity() noexcept;
+
+/// The process that made this object. Thread-safe.
+class LIBPOOL_EXPORT OwnProcess {
+ public:
+  OwnProcess() noexcept;
+
+  /// Whether the calling process is that one: asked for each item that somebody takes, and so
+  /// without a call.
+  [[nodiscard]] bool here() const noexcept {
+    if (word_ == nullptr) return process_identity() == identity_;
+    return word_->load(std::memory_order_relaxed) == identity_;
+  }
+
+ private:
+  std::uint64_t identity_;
+  const std::atomic<std::uint64_t>* word_;  ///< its identity; null where the kernel cannot wipe it
+};
 
 }  // namespace libpool::detail

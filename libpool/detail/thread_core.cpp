@@ -11,14 +11,12 @@
 #include <utility>
 
 #include <libpool/detail/pool_calls.hpp>
-#include <libpool/detail/process_identity.hpp>
 #include <libpool/errors.hpp>
 
 namespace libpool::detail {
 
 ThreadCore::ThreadCore(std::size_t workers, PoolOptions options)
-    : process_(process_identity()),
-      size_(workers),
+    : size_(workers),
       options_(std::move(options)),
       lookahead_(lookahead_for(options_, workers)),
       most_chunks_(std::max(lookahead_.chunks, 4 * workers)),
@@ -30,14 +28,6 @@ ThreadCore::ThreadCore(std::size_t workers, PoolOptions options)
       workers_(workers),
       restarts_(options_.restart_intensity.value_or(16 + 2 * workers), options_.restart_period,
                 options_.restart_backoff) {}
-
-bool ThreadCore::in_own_process() const noexcept { return process_identity() == process_; }
-
-void ThreadCore::check_process() const {
-  if (!in_own_process()) {
-    throw PoolError("libpool: a pool can be used only in the process that made it");
-  }
-}
 
 // -- submission and feeding ----------------------------------------------------------------------
 

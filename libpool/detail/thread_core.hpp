@@ -46,7 +46,6 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   void call_back(std::shared_ptr<Errand> callback) noexcept override {
     helpers_.post(std::move(callback));
   }
-  void check_process() const override;
   [[nodiscard]] std::size_t size() const noexcept override { return size_; }
   [[nodiscard]] PoolStats stats() override;
   void close() override;
@@ -58,7 +57,6 @@ class ThreadCore final : public PoolCore, private Timekeeper {
 
   /// Chunks of one job that may be in the pool or wait for the consumer.
   [[nodiscard]] Lookahead lookahead() const noexcept { return lookahead_; }
-  [[nodiscard]] bool in_own_process() const noexcept;
 
  private:
   using Finished = std::shared_ptr<ThreadJob>;  ///< a job that left; destroyed without the lock
@@ -102,7 +100,6 @@ class ThreadCore final : public PoolCore, private Timekeeper {
   void leave_overdue(const std::shared_ptr<ThreadWorker>& self) noexcept;
 
   // Immutable after construction.
-  const std::uint64_t process_;
   const std::size_t size_;
   const PoolOptions options_;
   const Lookahead lookahead_;

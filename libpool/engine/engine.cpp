@@ -8,7 +8,6 @@
 #include <optional>
 #include <utility>
 
-#include <libpool/detail/process_identity.hpp>
 #include <libpool/detail/system.hpp>
 #include <libpool/errors.hpp>
 
@@ -76,8 +75,7 @@ std::uint64_t nanoseconds(Clock::time_point time) noexcept {
 }  // namespace
 
 Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
-    : process_(detail::process_identity()),
-      pool_(pool),
+    : pool_(pool),
       max_in_flight_(options.max_payload_in_flight),
       bundle_time_(options.bundle_time),
       task_cancelled_(std::make_exception_ptr(TaskCancelled())),
@@ -115,12 +113,6 @@ Engine::Role::~Role() {
   engine_.driving_ = false;
   engine_.wake_followers(lock_);
   if (engine_.napping_) engine_.role_given_up_.notify_one();
-}
-
-void Engine::check_process() const {
-  if (detail::process_identity() != process_) {
-    throw PoolError("the pool belongs to another process");
-  }
 }
 
 bool Engine::wait(Batch& batch, const std::function<bool()>& ready, Deadline deadline) {

@@ -43,7 +43,6 @@ class Engine final : public detail::ProcessCore {
   void call_back(std::shared_ptr<detail::Errand> callback) noexcept override {
     helpers_.post(std::move(callback));
   }
-  void check_process() const override;
   std::size_t size() const noexcept override { return pool_.workers; }
   PoolStats stats() override;
   void close() override;
@@ -126,7 +125,6 @@ class Engine final : public detail::ProcessCore {
   void release_all() noexcept;
 
   // Immutable after construction.
-  const std::uint64_t process_;
   const ring::PoolDescription pool_;
   const std::size_t max_in_flight_;
   const std::chrono::nanoseconds bundle_time_;

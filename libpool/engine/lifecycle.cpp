@@ -12,7 +12,6 @@
 #include <utility>
 #include <vector>
 
-#include <libpool/detail/process_identity.hpp>
 #include <libpool/engine/engine.hpp>
 #include <libpool/errors.hpp>
 
@@ -24,9 +23,7 @@ std::shared_ptr<ProcessCore> ProcessCore::start(std::size_t workers, const PoolO
 
 void end_pool(std::shared_ptr<ProcessCore> core) noexcept {
   if (core == nullptr) return;  // a worker's copy of the pool, as it was in its constructor
-  try {
-    core->check_process();
-  } catch (const std::exception&) {
+  if (!core->in_own_process()) {
     // The reference is given up without its end: the core's threads do not exist here.
     (void)new (std::nothrow) std::shared_ptr<ProcessCore>(std::move(core));
     return;

@@ -39,9 +39,6 @@ class FakeCore final : public detail::PoolCore {
       callback->perform();
     }
   }
-  void check_process() const override {
-    if (foreign) throw PoolError("foreign");
-  }
   [[nodiscard]] std::size_t size() const noexcept override { return 2; }
   [[nodiscard]] PoolStats stats() override { return {}; }
   void close() override {}
@@ -51,7 +48,6 @@ class FakeCore final : public detail::PoolCore {
   std::atomic<int> notified{0};
   std::atomic<int> rooms{0};
   bool keep_callbacks = false;  ///< `callbacks` wait until the test runs them
-  bool foreign = false;
   std::vector<std::shared_ptr<detail::Errand>> callbacks;
 };
 

@@ -20,7 +20,7 @@ namespace {
 using Store = VectorStore<int>;
 using Handlers = Callbacks<std::vector<int>>;
 
-Batch::Terms terms() { return {Feeding::by_helper, 0ns, 0}; }
+Batch::Terms terms() { return {.feeding = Feeding::by_helper}; }
 ChunkRule chunks_of(std::size_t items) { return {.chunksize = items, .items = {}, .workers = 2}; }
 
 /// Counts the calls of both callbacks.

@@ -13,6 +13,7 @@
 #include <libpool/detail/system.hpp>
 #include <tests/support/oracle.hpp>
 
+using libpool::detail::OwnProcess;
 using libpool::detail::process_identity;
 using libpool::detail::system_calls;
 
@@ -24,7 +25,23 @@ TEST_CASE("where the kernel cannot wipe pages, the pid is the identity") {
           };
           const std::uint64_t mine = process_identity();
           if (mine != static_cast<std::uint64_t>(::getpid())) return 1;
-          return oracle::exit_of_child([mine] { return process_identity() == mine ? 1 : 0; });
+          const OwnProcess own;
+          if (!own.here()) return 1;
+          return oracle::exit_of_child(
+              [&] { return process_identity() == mine || own.here() ? 1 : 0; });
+        }) == 0);
+}
+
+TEST_CASE("an object knows the process that made it, and its children, whatever they have asked") {
+  CHECK(oracle::exit_of_child([] {
+          const OwnProcess own;
+          if (!own.here()) return 1;
+          const int asked_first = oracle::exit_of_child([&] { return own.here() ? 1 : 0; });
+          const int has_identity = oracle::exit_of_child([&] {
+            (void)process_identity();
+            return own.here() || !OwnProcess().here() ? 1 : 0;
+          });
+          return asked_first + has_identity + (own.here() ? 0 : 1);
         }) == 0);
 }
 

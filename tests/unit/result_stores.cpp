@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Batch::Terms terms() { return {Feeding::by_caller, 0ns, 0}; }
+Batch::Terms terms() { return {.feeding = Feeding::by_caller}; }
 ChunkRule chunks_of(std::size_t items) { return {.chunksize = items, .items = {}, .workers = 2}; }
 
 }  // namespace

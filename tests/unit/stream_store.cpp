@@ -18,7 +18,7 @@ using Store = StreamStore<int>;
 constexpr bool ordered = true;
 constexpr bool unordered = false;
 
-Batch::Terms terms() { return {Feeding::by_helper, 0ns, 0}; }
+Batch::Terms terms() { return {.feeding = Feeding::by_helper}; }
 
 /// What a consumer gets now: a value, or a word for anything else.
 std::string take(const Attached<Store>& stream) {
