@@ -25,7 +25,7 @@ class LIBPOOL_EXPORT OwnProcess {
   /// without a call.
   [[nodiscard]] bool here() const noexcept {
     if (word_ == nullptr) return process_identity() == identity_;
-    return word_->load(std::memory_order_relaxed) == identity_;
+    return word_->load() == identity_;
   }
 
  private:
