@@ -43,8 +43,7 @@ std::optional<std::size_t> this_worker::index() noexcept {
 
 std::optional<std::size_t> this_worker::task_index() noexcept {
   const auto& place = detail::place_of_thread;
-  if (place.worker != detail::WorkerPlace::none)
-    return detail::known(static_cast<std::size_t>(place.task));
+  if (place.worker != detail::WorkerPlace::none) return detail::known(place.task);
   return detail::known(detail::process_task.get());
 }
 

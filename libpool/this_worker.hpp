@@ -30,15 +30,11 @@ namespace this_worker {
 
 namespace detail {
 
-/// A task's place in its batch. A type of its own: what a task reads and writes is of other types,
-/// so that a loop of short tasks need not store each place in turn.
-enum class TaskPlace : std::size_t { none = std::numeric_limits<std::size_t>::max() };
-
 /// Where a thread of a ThreadPool is. One of each thread; nobody else writes it.
 struct WorkerPlace {
   static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
   std::size_t worker = none;
-  TaskPlace task = TaskPlace::none;
+  std::size_t task = none;
 };
 
 /// The calling thread's. A loop may keep the reference, which lives as long as the thread.

@@ -11,7 +11,7 @@
 
 #include <libpool/detail/export.hpp>
 #include <libpool/detail/pool_calls.hpp>
-#include <libpool/detail/thread_task.hpp>
+#include <libpool/detail/thread_job.hpp>
 #include <libpool/options.hpp>
 
 namespace libpool {

@@ -6,14 +6,6 @@
 
 namespace libpool::detail {
 
-void ThreadRun::measure_items() noexcept {
-  const auto now = Clock::now();
-  short_items_ = measured_items_ != 0 && now - measured_at_ < measured_items_ * short_item;
-  measured_items_ = short_items_ ? items_a_measurement : first_items;
-  until_measured_ = measured_items_;
-  measured_at_ = now;
-}
-
 void ThreadRun::begin_timed(std::size_t index) noexcept {
   const auto deadline = saturating_after<Clock>(Clock::now(), batch_.terms().timeout);
   {
@@ -46,7 +38,7 @@ void ThreadRun::count_one(ItemEnd end) noexcept {
 }
 
 void ThreadRun::settle(std::size_t items) noexcept {
-  place_.task = TaskPlace::none;
+  place_.task = WorkerPlace::none;
   if (taken_away_) return;  // the timekeeper has counted the rest
   const std::size_t ended = succeeded_ + failed_;
   const std::size_t dropped = items - ended - counted_;

@@ -6,9 +6,7 @@
 
 #include <sys/types.h>
 
-#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -85,7 +83,7 @@ class LIBPOOL_EXPORT ThreadRun {
   /// The item begins; false if nobody wants it any more.
   [[nodiscard]] bool begin(std::size_t index) noexcept {
     if (batch_.abandoned()) return false;
-    place_.task = TaskPlace{index};
+    place_.task = index;
     if (timed_) begin_timed(index);
     return true;
   }
@@ -102,17 +100,7 @@ class LIBPOOL_EXPORT ThreadRun {
 
   /// The place in its batch of the item that runs now, where items are not timed: `begin` without
   /// its question.
-  [[nodiscard]] TaskPlace& task() noexcept { return place_.task; }
-
-  /// How many items to run, of those `left`, before the next question whether they are wanted: one,
-  /// or `strip` of items so short that the question would cost as much as they do.
-  static constexpr std::size_t strip = 8;
-  [[nodiscard]] std::size_t items_at_once(std::size_t left) noexcept {
-    if (until_measured_ == 0) measure_items();
-    const std::size_t items = short_items_ && left >= strip ? strip : 1;
-    until_measured_ -= std::min(items, until_measured_);
-    return items;
-  }
+  [[nodiscard]] std::size_t& task() noexcept { return place_.task; }
 
   /// Counts items that the batch will count as settled with their chunk, in `settle`.
   void add(ItemEnd end, std::size_t items = 1) noexcept {
@@ -126,11 +114,6 @@ class LIBPOOL_EXPORT ThreadRun {
   void settle(std::size_t items) noexcept;
 
  private:
-  static constexpr std::size_t first_items = 16;
-  static constexpr std::size_t items_a_measurement = 8192;
-  static constexpr std::chrono::nanoseconds short_item{100};
-
-  void measure_items() noexcept;
   void begin_timed(std::size_t index) noexcept;
   [[nodiscard]] bool finish_timed() noexcept;
   void count(std::size_t succeeded, std::size_t failed) noexcept;
@@ -145,11 +128,6 @@ class LIBPOOL_EXPORT ThreadRun {
   std::size_t succeeded_ = 0;  // counted by `settle`
   std::size_t failed_ = 0;
   std::size_t counted_ = 0;  // counted already
-  // The pace of items that are not timed.
-  bool short_items_ = false;
-  std::size_t measured_items_ = 0;
-  std::size_t until_measured_ = 0;
-  Clock::time_point measured_at_;
 };
 
 }  // namespace libpool::detail

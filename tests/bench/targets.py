@@ -44,10 +44,10 @@ def w1():
 
 def w2():
     rate = "items_per_s"
-    for case in ("W2/1e6", "W2/1e7", "W2/warm"):
+    for case in ("W2/1e6", "W2/1e7", "W2/1e6/warm", "W2/1e7/warm"):
         for other, bound in (("serial", 0.4), ("rings", None), ("message_queue", 1.4),
                              ("Python Pool", 40)):
-            if (case, other) != ("W2/warm", "Python Pool"):
+            if other != "Python Pool" or not case.endswith("warm"):
                 yield more(case, rate, [(case, other, rate)], bound, f"map ÷ {other}")
         yield more(case, rate, [(case, "TBB parallel_for", rate)], 0.9,
                    "ThreadPool map ÷ TBB parallel_for", contender="ThreadPool")
