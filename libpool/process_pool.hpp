@@ -63,7 +63,7 @@ class ProcessPool : public detail::PoolCalls<ProcessPool> {
 
   [[nodiscard]] detail::PoolCore& core() const {
     // None yet: this is a worker's copy of the pool that it works for.
-    if (core_ == nullptr) throw PoolError("the pool belongs to another process");
+    if (core_ == nullptr) detail::PoolCore::refuse_process();
     return *core_;
   }
   [[nodiscard]] detail::Lookahead lookahead() const noexcept { return lookahead_; }

@@ -227,6 +227,8 @@ class LIBPOOL_EXPORT PoolCore : public std::enable_shared_from_this<PoolCore> {
   void check_process() const {
     if (!in_own_process()) refuse_process();
   }
+  /// Throws it in any case.
+  [[noreturn]] static void refuse_process();
 
   /// Waits until `ready()`, which is not asked again once it was true; false if `deadline` passed
   /// first. The calling thread may drive the
@@ -254,8 +256,6 @@ class LIBPOOL_EXPORT PoolCore : public std::enable_shared_from_this<PoolCore> {
   virtual void join() = 0;
 
  private:
-  [[noreturn]] static void refuse_process();
-
   const OwnProcess own_process_;
 };
 

@@ -12,7 +12,6 @@
 #include <libpool/detail/system.hpp>
 
 namespace libpool::detail {
-
 namespace {
 
 /// Whole pages, by their addresses.

@@ -100,7 +100,6 @@ class JobStore : public Batch {
   void call_callback() override {
     // Their captures die here, on the thread that called them, and not with the last handle.
     const auto callbacks = std::exchange(callbacks_, nullptr);
-    if (callbacks == nullptr) return;
     Stored* result = nullptr;
     std::exception_ptr error;
     try {

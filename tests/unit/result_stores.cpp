@@ -13,7 +13,6 @@
 
 using namespace libpool::detail;
 using namespace libpool::testing;
-using namespace std::chrono_literals;
 
 namespace {
 
