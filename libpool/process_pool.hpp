@@ -17,7 +17,9 @@
 namespace libpool {
 
 /// Workers are processes, forked by a server process that the constructor forks: a task may crash,
-/// hang or exhaust its memory without harm to the program. All members are thread-safe.
+/// hang or exhaust its memory without harm to the program. A few milliseconds later the server
+/// forks one more, a spare that takes the place of the next worker that dies. All members are
+/// thread-safe.
 ///
 /// Tasks see the program's memory as it was when the pool was made (with `prefork()`: when that was
 /// called): later changes to globals, and libraries loaded later, are not visible to them. What a

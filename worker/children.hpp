@@ -39,6 +39,11 @@ class Children {
   /// Waits for the death of this child and reaps it.
   static void reap(pid_t child) noexcept;
 
+  /// How a child ends that runs no instruction any more, but is not yet dead to `reap`: its pid,
+  /// `si_code` and `si_status`. A pid of 0 if it may still run, if it has other threads, or if the
+  /// kernel does not tell, as of one that exits with status 0.
+  [[nodiscard]] siginfo_t ending(pid_t child) const noexcept;
+
  private:
   [[nodiscard]] static bool any() noexcept;
 

@@ -24,6 +24,8 @@
 #include <worker/children.hpp>
 #include <worker/fork_server_messages.hpp>
 #include <worker/inheritance.hpp>
+#include <worker/place.hpp>
+#include <worker/spare.hpp>
 
 namespace libpool::worker {
 namespace {
@@ -31,29 +33,7 @@ namespace {
 using detail::FileDescriptor;
 using detail::system_calls;
 
-/// One worker's place in the table: at most one process, the reports still owed about it, and at
-/// most one start asked for. A later start waits until the process is reaped and all is reported,
-/// so that reports of two generations never mix.
-struct Place {
-  pid_t pid = 0;  ///< 0: no process, or it is reaped
-  std::uint32_t generation = 0;
-  FileDescriptor pidfd;   ///< with `socket`, until the spawned report has carried them away
-  FileDescriptor socket;  ///< the parent's end
-  pid_t reported_pid = 0;
-  int error = 0;  ///< why the start failed
-  int code = 0;
-  int status = 0;
-  bool owes_spawned = false;
-  bool owes_fork_failed = false;
-  bool owes_exited = false;
-  bool start_wanted = false;
-  std::uint32_t wanted_generation = 0;
-
-  [[nodiscard]] bool owes() const noexcept {
-    return owes_spawned || owes_fork_failed || owes_exited;
-  }
-  [[nodiscard]] bool startable() const noexcept { return start_wanted && pid == 0 && !owes(); }
-};
+constexpr int lowest_priority = 19;
 
 class Server {
  public:
@@ -71,8 +51,13 @@ class Server {
   void take_requests() noexcept;
   void take(const Request& request) noexcept;
   void reap() noexcept;
+  void look_for_ending() noexcept;
+  void note_end(Place& place, const siginfo_t& end) noexcept;
   void advance() noexcept;
+  [[nodiscard]] Forked fork_worker(std::uint32_t index, std::uint32_t generation,
+                                   SpareCall* call) noexcept;
   void start_worker_of(Place& place) noexcept;
+  void start_spare() noexcept;
   void send_owed(Place& place) noexcept;
   [[nodiscard]] bool send(const Report& report, std::span<const int> descriptors) noexcept;
 
@@ -83,9 +68,11 @@ class Server {
   Children children_;
   FileDescriptor deaths_;  ///< signalfd of SIGCHLD
   std::span<Place> places_;
+  Spare spare_;
 
-  bool started_ = false;  ///< workers
-  bool prompt_ = false;   ///< its slices are short
+  bool started_ = false;      ///< workers
+  bool wants_spare_ = false;  ///< the last fork succeeded
+  bool prompt_ = false;       ///< its slices are short
 
   // How the next wait goes; set by the steps before it.
   bool ended_ = false;            ///< the host is dead, has closed the channel, or talks nonsense
@@ -137,17 +124,25 @@ void Server::wait() noexcept {
   // Without the write side of the parent there is nobody to serve: POLLRDHUP comes before queued
   // requests are read, so that an ending pool starts no more workers.
   const short wanted = static_cast<short>(POLLIN | POLLRDHUP | (channel_full_ ? POLLOUT : 0));
-  std::array<pollfd, 3> sources{pollfd{start_.descriptors.channel, wanted, 0},
-                                pollfd{start_.host, POLLIN, 0}, pollfd{deaths_.get(), POLLIN, 0}};
+  std::array<pollfd, 4> sources{pollfd{start_.descriptors.channel, wanted, 0},
+                                pollfd{start_.host, POLLIN, 0}, pollfd{deaths_.get(), POLLIN, 0},
+                                pollfd{spare_.socket(), POLLIN, 0}};
   constexpr int retry_ms = 10;
-  const int timeout = starts_left_ ? 0 : short_of_memory_ ? retry_ms : -1;
-  if (system_calls.poll(sources.data(), sources.size(), timeout) < 0) return;
+  // A pool that ends soon needs no spare.
+  constexpr int quiet_ms = 5;
+  const bool busy = starts_left_ || short_of_memory_;
+  const bool short_of_spare = !busy && wants_spare_ && spare_.pid() == 0;
+  const int timeout = starts_left_ ? 0 : busy ? retry_ms : short_of_spare ? quiet_ms : -1;
+  const int ready = system_calls.poll(sources.data(), sources.size(), timeout);
+  if (ready < 0) return;
+  if (ready == 0 && short_of_spare) start_spare();
   if ((sources[0].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0 || sources[1].revents != 0) {
     ended_ = true;
     return;
   }
   if ((sources[0].revents & POLLIN) != 0) take_requests();
   if (sources[2].revents != 0) reap();
+  if ((sources[3].revents & POLLIN) != 0) look_for_ending();
 }
 
 void Server::take_requests() noexcept {
@@ -190,14 +185,45 @@ void Server::reap() noexcept {
   for (;;) {
     const siginfo_t info = Children::reap();
     if (info.si_pid == 0) return;
-    const auto place = std::find_if(places_.begin(), places_.end(),
-                                    [&](const Place& one) { return one.pid == info.si_pid; });
+    if (info.si_pid == spare_.pid()) {
+      spare_.forget();
+      wants_spare_ = false;  // until the next worker: the next spare might end like this one
+    }
+    const auto place = std::find_if(places_.begin(), places_.end(), [&](const Place& one) {
+      return one.pid == info.si_pid || one.ending == info.si_pid;
+    });
     if (place == places_.end()) continue;
-    place->pid = 0;
-    place->code = info.si_code;
-    place->status = info.si_status;
-    // A worker without a pidfd was killed at its start, see `start_worker_of`.
-    (place->error == 0 ? place->owes_exited : place->owes_fork_failed) = true;
+    if (place->ending == info.si_pid) {
+      place->ending = 0;
+    } else {
+      note_end(*place, info);
+    }
+  }
+}
+
+/// The worker of this place runs no more.
+void Server::note_end(Place& place, const siginfo_t& end) noexcept {
+  place.pid = 0;
+  place.code = end.si_code;
+  place.status = end.si_status;
+  // A worker without a pidfd was killed at its start, see `fork_worker`.
+  (place.error == 0 ? place.owes_exited : place.owes_fork_failed) = true;
+}
+
+/// Asks the kernel about the workers that the spare has seen marked. What it says of their end is
+/// as good as a death notice: no instruction of theirs runs any more.
+void Server::look_for_ending() noexcept {
+  std::uint32_t index = 0;
+  while (spare_.receive_death(index)) {
+    if (index >= places_.size()) continue;
+    Place& place = places_[index];
+    if (place.pid == 0 || place.ending != 0) continue;
+    const siginfo_t end = children_.ending(place.pid);
+    if (end.si_pid == 0) continue;
+    // What is left of it is the kernel's work, for which nobody waits.
+    system_calls.setpriority(PRIO_PROCESS, static_cast<id_t>(place.pid), lowest_priority);
+    place.ending = place.pid;
+    note_end(place, end);
   }
 }
 
@@ -219,44 +245,76 @@ void Server::advance() noexcept {
   }
 }
 
-void Server::start_worker_of(Place& place) noexcept {
+/// Forks a worker for a place, or a spare that shares `call`.
+Forked Server::fork_worker(std::uint32_t index, std::uint32_t generation,
+                           SpareCall* call) noexcept {
   started_ = true;
-  place.start_wanted = false;
-  place.generation = place.wanted_generation;
-  place.error = 0;
-  place.reported_pid = 0;
+  Forked forked;
   auto [ours, theirs] = detail::try_create_descriptors([](int* ends) {
     return system_calls.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
   });
   const pid_t child = ours ? system_calls.fork() : -1;
   if (child == 0) {
-    WorkerStart worker{.index = static_cast<std::uint32_t>(&place - places_.data()),
-                       .generation = place.generation,
+    WorkerStart worker{.index = index,
+                       .generation = generation,
                        .pool = start_.pool,
                        .descriptors = start_.descriptors,
                        .socket = theirs.get(),
                        .initializer = start_.initializer,
                        .modules = start_.modules,
+                       .call = call,
                        .has_cpu = start_.pool.workers <= cpus_};
     worker.descriptors.channel = -1;
     start_worker(worker, start_.worker_main, pid_);
   }
   if (child < 0) {
-    place.error = errno;
-    place.owes_fork_failed = true;
-    return;
+    forked.error = errno;
+    return forked;
   }
-  place.pid = place.reported_pid = child;
+  wants_spare_ = true;
+  forked.pid = child;
   // Only this process can reap the child, so the pid is still its own.
-  place.pidfd = detail::try_create_descriptor([&] { return system_calls.pidfd_open(child, 0); });
-  if (!place.pidfd) {
+  forked.pidfd = detail::try_create_descriptor([&] { return system_calls.pidfd_open(child, 0); });
+  if (!forked.pidfd) {
     // The parent couldn't watch it. Once it is reaped, it is reported as never started.
-    place.error = errno;
+    forked.error = errno;
     system_calls.kill(child, SIGKILL);
-    return;
+    return forked;
   }
-  place.socket = std::move(ours);
-  place.owes_spawned = true;
+  forked.socket = std::move(ours);
+  return forked;
+}
+
+void Server::start_worker_of(Place& place) noexcept {
+  place.start_wanted = false;
+  place.generation = place.wanted_generation;
+  const auto index = static_cast<std::uint32_t>(&place - places_.data());
+  Forked forked;
+  if (spare_.pid() != 0) {
+    forked.pid = spare_.pid();
+    spare_.call(index, place.generation, forked.pidfd, forked.socket);
+  } else {
+    forked = fork_worker(index, place.generation, nullptr);
+  }
+  place.error = forked.error;
+  place.pid = place.reported_pid = forked.pid;
+  place.pidfd = std::move(forked.pidfd);
+  place.socket = std::move(forked.socket);
+  place.owes_fork_failed = forked.pid == 0;
+  place.owes_spawned = forked.error == 0;
+}
+
+void Server::start_spare() noexcept {
+  SpareCall* const call = spare_.prepare();
+  if (call != nullptr) {
+    Forked forked = fork_worker(0, 0, call);
+    if (forked.error == 0) {
+      spare_.forked(forked.pid, std::move(forked.pidfd), std::move(forked.socket));
+      return;
+    }
+  }
+  spare_.forget();
+  wants_spare_ = false;  // until a worker can be forked
 }
 
 /// Reports in the order of events, as far as the channel takes them.
@@ -305,10 +363,13 @@ void Server::end_workers() noexcept {
   for (Place& place : places_) {
     if (place.pid != 0 && system_calls.kill(place.pid, SIGKILL) != 0) place.pid = 0;
   }
+  if (spare_.pid() != 0) system_calls.kill(spare_.pid(), SIGKILL);
   // Reaped one by one, because the list of all children may not be readable.
   for (const Place& place : places_) {
     if (place.pid != 0) Children::reap(place.pid);
+    if (place.ending != 0) Children::reap(place.ending);
   }
+  if (spare_.pid() != 0) Children::reap(spare_.pid());
   children_.end_all();
 }
 

@@ -2,9 +2,9 @@
 /// all.
 ///
 /// Runs in a process of its own, single-threaded, forked by the parent or by the prefork root; its
-/// children are the workers. It runs no user code and allocates nothing after its start, so only an
-/// outside kill can end it: then its workers die with it (`PR_SET_PDEATHSIG`) and the parent sees
-/// its pidfd fire.
+/// children are the workers and a spare one. It runs no user code and allocates nothing after its
+/// start, so only an outside kill can end it: then its workers die with it (`PR_SET_PDEATHSIG`) and
+/// the parent sees its pidfd fire.
 #pragma once
 
 #include <functional>

@@ -36,7 +36,8 @@ struct Report {
         1,  ///< the server runs; carries its pidfd. Comes first, and the client keeps it to itself
     spawned = 2,      ///< carries the worker's pidfd and the parent's end of its socket
     fork_failed = 3,  ///< `error` says why; no such process exists any more
-    exited = 4,       ///< the worker is dead and reaped: `code` (`CLD_EXITED`, …) and `status`
+    exited = 4,       ///< no instruction of the worker runs any more: `code` (`CLD_EXITED`, …) and
+                      ///< `status`
   };
   Kind kind{};
   std::uint32_t worker = 0;

@@ -111,13 +111,6 @@ void raise_out_of_memory_score() noexcept {
 /// The slices of the host, where this server's are shorter; else 0.
 constinit std::uint64_t host_slice_ns = 0;
 
-void restore_slice() noexcept {
-  detail::SchedulingAttributes attributes{};
-  if (host_slice_ns == 0 || system_calls.sched_getattr(&attributes) != 0) return;
-  attributes.slice_ns = host_slice_ns;
-  system_calls.sched_setattr(&attributes);
-}
-
 /// Whether the lock of `rand` was held when this server was forked, by a thread that doesn't exist
 /// here.
 constinit bool random_is_locked = false;
@@ -169,11 +162,17 @@ void shorten_slice() noexcept {
   if (system_calls.sched_setattr(&attributes) == 0) host_slice_ns = before;
 }
 
+void restore_slice() noexcept {
+  detail::SchedulingAttributes attributes{};
+  if (host_slice_ns == 0 || system_calls.sched_getattr(&attributes) != 0) return;
+  attributes.slice_ns = host_slice_ns;
+  system_calls.sched_setattr(&attributes);
+}
+
 void become_worker(std::span<const int> kept) noexcept {
   set_name("libpool-worker");
   detail::close_registered_except(kept);
   raise_out_of_memory_score();
-  restore_slice();
   unblock_signals();
 }
 

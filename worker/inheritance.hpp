@@ -25,6 +25,10 @@ void shorten_slice() noexcept;
 /// out-of-memory score than the server's; of the library's descriptors, only `kept` stay open.
 void become_worker(std::span<const int> kept) noexcept;
 
+/// For a worker, once it is ready for code of the user's: slices as long as the host's, where its
+/// server's are shorter.
+void restore_slice() noexcept;
+
 /// For a server: core files off for it and its workers, also those that are piped to a program.
 void disable_core_dumps() noexcept;
 

@@ -19,6 +19,7 @@
 #include <libpool/memory/segment.hpp>
 #include <libpool/ring/layout.hpp>
 #include <libpool/this_worker.hpp>
+#include <worker/inheritance.hpp>
 #include <worker/task_runner.hpp>
 #include <worker/worker_start.hpp>
 
@@ -94,6 +95,7 @@ WorkerLoop::WorkerLoop(const WorkerStart& start)
       claimer_(task_layout_.descriptors(memory::address(task_region_)),
                claim_layout_.claims(memory::address(claim_region_)),
                claim_layout_.hint(memory::address(claim_region_)), start.index) {
+  lane_.death.arm();
   // What a task forks must not write into the pool after this worker is dead.
   memory::keep_from_children(lane_region_);
   memory::keep_from_children(claim_region_);
@@ -210,6 +212,7 @@ LIBPOOL_CATCHES_FORCED_UNWIND void worker_main(const WorkerStart& start) {
   try {
     loop.emplace(start);
     apply_memory_limit(start.pool.memory_limit);
+    restore_slice();
     if (start.initializer != nullptr && *start.initializer) (*start.initializer)();
   } catch (abi::__forced_unwind&) {
     ::_exit(0);

@@ -21,6 +21,7 @@
 
 #include <libpool/detail/system.hpp>
 #include <worker/inheritance.hpp>
+#include <worker/spare.hpp>
 
 #ifdef __GLIBC__
 /// What `at_quick_exit` calls from a part of the C library that is in every program, and that would
@@ -86,7 +87,7 @@ void prepare_workers(const ring::PoolDescription& pool) noexcept {
   keep_freed_memory(pool.worker_memory);
 }
 
-void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexcept {
+void start_worker(WorkerStart start, WorkerMain main, pid_t server) noexcept {
   // ---- The frontier: this process is a fork of one that may have had threads. Up to the line
   // below, nothing allocates, locks, throws or uses stdio; a failure leaves by `_exit`.
   server_pid = server;
@@ -94,6 +95,7 @@ void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexc
   const std::array kept{start.socket, start.descriptors.tasks, start.descriptors.claims,
                         start.descriptors.lanes, start.descriptors.doorbell};
   become_worker(kept);
+  if (start.call != nullptr) await_call(start);
   // ---- Here it ends. What follows takes locks of the C library that no thread of the fork server
   // can hold.
   reseed_random();

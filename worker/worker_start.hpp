@@ -16,6 +16,8 @@
 
 namespace libpool::worker {
 
+struct SpareCall;
+
 /// All that a worker is told.
 struct WorkerStart {
   std::uint32_t index = 0;
@@ -25,6 +27,7 @@ struct WorkerStart {
   int socket = -1;                    ///< SEQPACKET to the parent, for this worker alone
   const std::function<void()>* initializer = nullptr;  ///< null or empty: none
   const codec::ModuleMap* modules = nullptr;  ///< of the image that workers are forked from
+  SpareCall* call = nullptr;                  ///< of a spare: `index` and `generation` come with it
   bool has_cpu = false;  ///< there are as many CPUs as workers: looking for work costs nobody else
 };
 
@@ -39,8 +42,9 @@ using WorkerMain = void (*)(const WorkerStart& start);
 /// memory.
 void prepare_workers(const ring::PoolDescription& pool) noexcept;
 
-/// Turns a process just forked from `server` into a worker and calls `main`. Does not return.
-[[noreturn]] void start_worker(const WorkerStart& start, WorkerMain main, pid_t server) noexcept;
+/// Turns a process just forked from `server` into a worker and calls `main`, a spare once it is
+/// called itself. Does not return.
+[[noreturn]] void start_worker(WorkerStart start, WorkerMain main, pid_t server) noexcept;
 
 /// Lets this worker die with its fork server. Credential changes cancel that, so the loop may call
 /// it again after a task. Ends the worker if the server is dead already.

@@ -36,6 +36,10 @@ int real_futex_wake(const std::uint32_t* word, int waiters) {
   return static_cast<int>(::syscall(SYS_futex, word, FUTEX_WAKE, waiters, nullptr, nullptr, 0));
 }
 
+int real_futex_waitv(struct futex_waitv* words, unsigned count) {
+  return static_cast<int>(::syscall(SYS_futex_waitv, words, count, 0, nullptr, 0));
+}
+
 int real_membarrier(int command) {
   return static_cast<int>(::syscall(SYS_membarrier, command, 0, 0));
 }
@@ -54,6 +58,10 @@ int real_getrlimit(int resource, rlimit* limit) {
 
 int real_setrlimit(int resource, const rlimit* limit) {
   return ::setrlimit(static_cast<__rlimit_resource_t>(resource), limit);
+}
+
+int real_setpriority(int kind, id_t id, int nice) {
+  return ::setpriority(static_cast<__priority_which_t>(kind), id, nice);
 }
 
 int real_sched_getattr(SchedulingAttributes* attributes) {
@@ -98,6 +106,7 @@ constinit SystemCalls system_calls{
     .ppoll = &::ppoll,
     .futex_wait = &real_futex_wait,
     .futex_wake = &real_futex_wake,
+    .futex_waitv = &real_futex_waitv,
     .eventfd = &::eventfd,
     .pipe2 = &::pipe2,
     .clock_gettime = &::clock_gettime,
@@ -119,6 +128,7 @@ constinit SystemCalls system_calls{
     .prctl = &real_prctl,
     .getrlimit = &real_getrlimit,
     .setrlimit = &real_setrlimit,
+    .setpriority = &real_setpriority,
     .sched_getaffinity = &::sched_getaffinity,
     .sched_getattr = &real_sched_getattr,
     .sched_setattr = &real_sched_setattr,

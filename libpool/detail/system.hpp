@@ -23,6 +23,8 @@
 #include <cstddef>
 #include <cstdint>
 
+struct futex_waitv;  // <linux/futex.h>
+
 namespace libpool::detail {
 
 /// The kernel's `sched_attr`, as far as it was first published.
@@ -62,6 +64,8 @@ struct SystemCalls {
   /// `timeout` is relative; null waits without end.
   int (*futex_wait)(const std::uint32_t* word, std::uint32_t expected, const timespec* timeout);
   int (*futex_wake)(const std::uint32_t* word, int waiters);
+  /// Waits without end for one of at most 128 words (Linux 5.16).
+  int (*futex_waitv)(futex_waitv* words, unsigned count);
   int (*eventfd)(unsigned value, int flags);
   int (*pipe2)(int* ends, int flags);
   int (*clock_gettime)(clockid_t clock, timespec* now);
@@ -87,6 +91,7 @@ struct SystemCalls {
   int (*prctl)(int option, unsigned long argument);
   int (*getrlimit)(int resource, rlimit* limit);
   int (*setrlimit)(int resource, const rlimit* limit);
+  int (*setpriority)(int kind, id_t id, int nice);
   int (*sched_getaffinity)(pid_t pid, std::size_t bytes, cpu_set_t* cpus);
   int (*sched_getattr)(SchedulingAttributes* attributes);        ///< of the calling thread
   int (*sched_setattr)(const SchedulingAttributes* attributes);  ///< of the calling thread

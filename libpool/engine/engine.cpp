@@ -24,8 +24,9 @@ constexpr int rounds_before_sleep = 80;
 constexpr int rounds_before_yield = 20;
 
 /// So many before it naps, if the workers have enough to do, and for how long at most: where
-/// somebody waits for each result, and else. Where chunks take longer than `short_chunk`, a driver
-/// sleeps between them anyway.
+/// somebody waits for each result of short chunks, and else. Where chunks take longer than
+/// `short_chunk` and nobody waits for each, a driver yields its CPU between them, which costs it
+/// more time and the workers less.
 constexpr int rounds_before_nap = 2;
 constexpr std::chrono::nanoseconds short_chunk = std::chrono::microseconds{48};
 constexpr std::chrono::nanoseconds eager_nap = std::chrono::microseconds{100};
@@ -36,9 +37,10 @@ constexpr std::chrono::nanoseconds longest_nap = std::chrono::milliseconds{1};
 /// looks for somebody who waits, but it does so only then, and does not find everybody each time.
 constexpr std::chrono::nanoseconds first_sleep = std::chrono::microseconds{50};
 
-/// A driver that does not sleep takes a thorough round once in so many: it asks the fork server for
-/// news, which is a system call, and looks into open runs.
+/// A driver that does not sleep takes a thorough round once in so many, or after so long: it asks
+/// the fork server for news, which is a system call, and looks into open runs.
 constexpr int rounds_between_thorough = 64;
+constexpr std::chrono::nanoseconds longest_between_thorough = std::chrono::microseconds{200};
 
 /// Settled chunks that may lie about until a thread that makes new ones destroys them.
 constexpr std::size_t most_spent = 1024;
@@ -163,12 +165,21 @@ std::chrono::nanoseconds Engine::time_to_nap() noexcept {
   pace_.update(supervisor_.busy(), ended);
   const bool leaves_cpu = supervisor_.still_waking();
   const auto half = pace_.time_for(chunks, pool_.workers) / 2;
-  const bool worthwhile = half >= eager_nap && pace_.time_for(1, 1) <= short_chunk;
+  const bool eager = dispatcher_.has_eager();
+  const bool brief = pace_.time_for(1, 1) <= short_chunk;
+  const bool worthwhile = half >= eager_nap && (eager || brief);
   if (!leaves_cpu && !worthwhile) return {};
   // A nap that nothing came of is followed by sleep: chunks take longer than they did.
   if (std::exchange(napped_at_, ended) == ended) return {};
   if (leaves_cpu) return first_sleep;
-  return std::min(half, dispatcher_.has_eager() ? eager_nap : longest_nap);
+  return std::min(half, eager && brief ? eager_nap : longest_nap);
+}
+
+/// Where somebody waits for each result, and every worker has something to do, the driver does not
+/// yield: that would cost it a slice each time.
+int Engine::rounds_before_rest() const noexcept {
+  const bool busy = dispatcher_.published_chunks() >= pool_.workers;
+  return busy && dispatcher_.has_eager() ? rounds_before_yield : rounds_before_sleep;
 }
 
 /// Whether there is nothing to do but to wait for a worker that was just woken: the kernel often
@@ -193,7 +204,7 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
     if (done || (deadline && Clock::now() >= *deadline)) break;
     if (feeds != nullptr && may_feed(*feeds)) break;
     idle_rounds = busy ? 0 : idle_rounds + 1;
-    const bool tired = idle_rounds > rounds_before_sleep;
+    const bool tired = idle_rounds > rounds_before_rest();
     if (dispatcher_.spent_chunks() > (tired ? 0 : most_spent)) break;
     if (tired) {
       survive(lock, [&] {
@@ -205,7 +216,10 @@ bool Engine::drive(Lock& lock, const std::shared_ptr<submit::Job>& feeds,
                    idle_rounds > rounds_before_nap ? time_to_nap() : std::chrono::nanoseconds{};
                nap.count() != 0) {
       const Clock::time_point end = Clock::now() + nap;
-      wait_for_news(lock, deadline ? std::min(*deadline, end) : end, false);
+      survive(lock, [&] {
+        wait_for_news(lock, deadline ? std::min(*deadline, end) : end, false);
+        return true;
+      });
       idle_rounds = 0;
     } else if (idle_rounds > rounds_before_yield || wakes_one(busy)) {
       lock.unlock();
@@ -243,15 +257,20 @@ bool Engine::turn(Lock& lock) {
 /// One round: what has happened is taken in, handed on, and answered. True if anything had.
 // Modelled in tests/model/pool.pml as round.
 bool Engine::round(Lock& lock) {
-  const bool thorough = woken_ || --rounds_to_thorough_ <= 0;
-  if (thorough) rounds_to_thorough_ = rounds_between_thorough;
+  const Clock::time_point now = Clock::now();
+  const bool thorough =
+      woken_ || --rounds_to_thorough_ <= 0 || now - thorough_at_ >= longest_between_thorough;
+  if (thorough) {
+    rounds_to_thorough_ = rounds_between_thorough;
+    thorough_at_ = now;
+  }
   woken_ = false;
   if (supervisor_.broken() != nullptr && broken_ == nullptr) {
     // Memory ran out. What had been drained before counts.
     if (!deliveries_.empty()) deliver(deliveries_, lock);
     break_pool(lock);
   }
-  const bool anything = supervisor_.pump(Clock::now(), thorough, deliveries_);
+  const bool anything = supervisor_.pump(now, thorough, deliveries_);
   publish_and_wake();
   if (!deliveries_.empty()) deliver(deliveries_, lock);
   dispatcher_.retire_settled();

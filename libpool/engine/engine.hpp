@@ -90,6 +90,7 @@ class Engine final : public detail::ProcessCore {
   void kick(const Lock& lock) noexcept;
   void wake_followers(const Lock& lock) noexcept;
   [[nodiscard]] std::chrono::nanoseconds time_to_nap() noexcept;
+  [[nodiscard]] int rounds_before_rest() const noexcept;
   [[nodiscard]] bool wakes_one(bool busy) const noexcept;
   void wait_for_news(Lock& lock, Deadline deadline, bool of_workers);
 
@@ -171,6 +172,7 @@ class Engine final : public detail::ProcessCore {
   // Owned by the driver.
   bool woken_ = true;  ///< from sleep: the fork server or an open run may have something new
   int rounds_to_thorough_ = 0;
+  Clock::time_point thorough_at_{};
   collect::Deliveries deliveries_;
 
   std::mutex join_mutex_;   ///< one `join` at a time; taken before mutex_

@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include <libpool/codec/payload.hpp>
+#include <libpool/ring/death_word.hpp>
 #include <libpool/ring/event_count.hpp>
 #include <libpool/ring/progress_word.hpp>
 #include <libpool/ring/remainder_word.hpp>
@@ -78,8 +79,10 @@ struct LaneHeader {
   alignas(64) std::atomic<std::uint64_t> head;  ///< bytes ever consumed
   // Written by both.
   alignas(64) ParkWord park;
+  // Written by the worker at its start, and by the kernel at its death.
+  alignas(64) DeathWord death;
 };
-static_assert(sizeof(LaneHeader) == 256 && offsetof(LaneHeader, head) == 128);
+static_assert(sizeof(LaneHeader) == 320 && offsetof(LaneHeader, head) == 128);
 inline constexpr std::size_t lane_header_bytes = 4096;  ///< a page, so that rings are page-aligned
 
 /// The worker's side: a writer that encodes straight into the ring. Values that do not fit are

@@ -9,6 +9,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include <libpool/errors.hpp>
 #include <libpool/supervise/supervisor.hpp>
@@ -76,6 +77,7 @@ void Supervisor::lay_to_rest(std::uint32_t worker, Clock::time_point now) {
   const bool failed = record.start_error != nullptr && never_claimed && !has_retired(record);
   record.reader.reset();
   stops_[worker].take_back();
+  if (record.pidfd && !is_dead(record.pidfd.get())) record.ending = std::move(record.pidfd);
   record.pidfd.reset();
   record.socket.reset();
   record.state = State::absent;

@@ -98,7 +98,7 @@ bool Supervisor::expire(std::uint32_t slot, submit::Chunk& chunk, std::uint32_t 
 
 /// Nothing else is to wait for the item that a late worker is at: what is left goes to whoever has
 /// time.
-void Supervisor::take_back_late_bundles(Clock::time_point now) noexcept {
+void Supervisor::take_back_late_bundles(Clock::time_point now) {
   if (!dispatcher_.has_bundles()) return;
   for (std::uint32_t worker = 0; worker < workers_.size() && !resetting_; ++worker) {
     WorkerRecord& record = workers_[worker];

@@ -239,18 +239,13 @@ std::optional<ForkServer::Event> ForkServer::receive() {
     const ssize_t bytes = read_event(channel_.get(), event);
     if (bytes == sizeof(Report) && plausible(event.report, workers_)) return event;
     if (bytes < 0 && (errno == EAGAIN || detail::short_of_memory(errno)) && !dead) {
-      dead = server_is_dead();
+      dead = is_dead(process_.get());
       if (!dead) return std::nullopt;
       continue;  // what it sent between our look into the channel and its death counts
     }
     lost_ = true;
     return std::nullopt;
   }
-}
-
-bool ForkServer::server_is_dead() const noexcept {
-  pollfd process{process_.get(), POLLIN, 0};
-  return detail::retry_interrupted([&] { return system_calls.poll(&process, 1, 0); }) > 0;
 }
 
 /// Tells the server to end. Closing would not do: a process that the host has forked may hold a
@@ -286,6 +281,11 @@ void await_death(int pidfd) noexcept {
   pollfd process{pidfd, POLLIN, 0};
   while (system_calls.poll(&process, 1, -1) <= 0) {
   }
+}
+
+bool is_dead(int pidfd) noexcept {
+  pollfd process{pidfd, POLLIN, 0};
+  return detail::retry_interrupted([&] { return system_calls.poll(&process, 1, 0); }) > 0;
 }
 
 }  // namespace libpool::supervise

@@ -98,7 +98,6 @@ class ForkServer {
   void request(const worker::Request& request);
   void flush() noexcept;
   void hang_up() noexcept;
-  [[nodiscard]] bool server_is_dead() const noexcept;
 
   detail::FileDescriptor channel_;
   detail::FileDescriptor process_;
@@ -114,5 +113,8 @@ class ForkServer {
 /// Waits until the process of a pidfd is dead. For workers of a lost server, which the kernel is
 /// killing.
 void await_death(int pidfd) noexcept;
+
+/// Whether the process of a pidfd is dead.
+[[nodiscard]] bool is_dead(int pidfd) noexcept;
 
 }  // namespace libpool::supervise

@@ -254,8 +254,10 @@ void Supervisor::shut_down() noexcept {
   for (WorkerRecord& record : workers_) {
     // At once, unless the server was killed and the kernel is still ending its workers.
     if (record.state == State::alive && record.pidfd) await_death(record.pidfd.get());
+    if (record.ending) await_death(record.ending.get());
     record.state = State::absent;
     record.pidfd.reset();
+    record.ending.reset();
     record.socket.reset();
   }
 }

@@ -60,7 +60,7 @@ class Supervisor {
   void hand_over_own_memory() noexcept;
 
   /// Queues anew what workers have not begun of bundles that take them long.
-  void take_back_late_bundles(Clock::time_point now) noexcept;
+  void take_back_late_bundles(Clock::time_point now);
 
   /// Wakes at most `count` workers that sleep for want of chunks.
   void wake_idle(std::size_t count) noexcept;

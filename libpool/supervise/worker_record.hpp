@@ -38,6 +38,7 @@ struct WorkerRecord {
   ExitStatus exit;  ///< once it is dead
   detail::FileDescriptor pidfd;
   detail::FileDescriptor socket;  ///< the parent's end
+  detail::FileDescriptor ending;  ///< pidfd of a predecessor that the kernel still takes apart
   ring::ResultReader reader;
   std::uint64_t settled = 0;  ///< outcomes that came from it
   std::uint64_t busy = 0;     ///< ns, by its word, that its jobs have been charged with

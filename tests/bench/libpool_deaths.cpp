@@ -3,6 +3,7 @@
 #include <libpool/libpool.hpp>
 #include <optional>
 #include <ranges>
+#include <thread>
 
 #include "compute.hpp"
 #include "libpool_workloads.hpp"
@@ -14,6 +15,10 @@ namespace {
 
 constexpr std::int64_t items = 1000;
 constexpr std::int64_t fatal = 500;
+
+/// Of the pool. In its first milliseconds, or in those of a fork where a fork takes long, it has no
+/// spare worker yet.
+constexpr std::chrono::milliseconds age{200};
 
 /// Written by tasks, in memory that all processes share; times by the clock that all share too.
 struct Notes {
@@ -59,6 +64,7 @@ Run run_once(const Arguments& arguments, const Numbers& input, bool deadly) {
   notes->deadly = deadly;
   libpool::ProcessPool pool(arguments.workers());
   pool.map(increment, numbers(100), {.chunksize = 1});
+  std::this_thread::sleep_for(age);
   Run run;
   run.total_ms =
       1e3 * seconds([&] {

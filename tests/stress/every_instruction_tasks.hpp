@@ -83,7 +83,16 @@ inline int plain_clock_gettime(clockid_t clock, timespec* now) {
   return static_cast<int>(::syscall(SYS_clock_gettime, clock, now));
 }
 
+/// Without memory to call it by there is no spare: each worker is forked when its turn comes, and
+/// is seen from its first instruction on.
+inline void* mmap_without_spare(void* where, std::size_t bytes, int protection, int flags, int fd,
+                                off_t offset) {
+  if ((flags & MAP_SHARED) != 0) return errno = ENOMEM, MAP_FAILED;
+  return ::mmap(where, bytes, protection, flags, fd, offset);
+}
+
 inline void trace_system_calls() {
+  system_calls.mmap = mmap_without_spare;
   system_calls.clock_gettime = plain_clock_gettime;
   real_futex_wait = system_calls.futex_wait;
   system_calls.futex_wait = traced_futex_wait;

@@ -17,6 +17,7 @@
 #include <string>
 
 #include <libpool/detail/file_descriptor.hpp>
+#include <libpool/ring/layout.hpp>
 #include <libpool/ring/pool_description.hpp>
 #include <libpool/supervise/fork_server_client.hpp>
 #include <tests/support/oracle.hpp>
@@ -33,12 +34,20 @@ inline detail::FileDescriptor make_memfd(const char* name) {
       "memfd_create", [&] { return detail::system_calls.memfd_create(name, MFD_CLOEXEC); });
 }
 
+inline detail::FileDescriptor make_lanes(const ring::PoolDescription& pool) {
+  detail::FileDescriptor lanes = make_memfd("test-lanes");
+  if (::ftruncate(lanes.get(), static_cast<off_t>(ring::LaneLayout(pool).total())) != 0) {
+    detail::throw_system_error("ftruncate");
+  }
+  return lanes;
+}
+
 /// What a pool would share with its workers, here empty.
 struct TestPool {
   ring::PoolDescription description;
   detail::FileDescriptor tasks = make_memfd("test-tasks");
   detail::FileDescriptor claims = make_memfd("test-claims");
-  detail::FileDescriptor lanes = make_memfd("test-lanes");
+  detail::FileDescriptor lanes = make_lanes(description);
   detail::FileDescriptor doorbell = make_memfd("test-doorbell");
   supervise::ForkServer server;
 

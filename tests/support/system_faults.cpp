@@ -162,6 +162,8 @@ constexpr std::array call_list{
     Call{"readlink", errors_of<ENOENT>},
     Call{"membarrier", errors_of<ENOSYS>},
     Call{"mincore", errors_of<EAGAIN, ENOMEM>},
+    Call{"futex_waitv", errors_of<ENOSYS, EINTR>},
+    Call{"setpriority", errors_of<EPERM>},
     Call{"shared mmap", errors_of<ENOMEM, ENFILE>},
     Call{"pthread_create", errors_of<EAGAIN>},
 };
@@ -170,19 +172,19 @@ constexpr std::array call_list{
 [[maybe_unused]] constexpr std::size_t thread_index = call_list.size() - 1;
 
 constexpr std::tuple failing_members{
-    &SystemCalls::memfd_create,  &SystemCalls::fallocate, &SystemCalls::ftruncate,
-    &SystemCalls::fcntl,         &SystemCalls::mmap,      &SystemCalls::madvise,
-    &SystemCalls::open,          &SystemCalls::close,     &SystemCalls::read,
-    &SystemCalls::pread,         &SystemCalls::write,     &SystemCalls::dup2,
-    &SystemCalls::poll,          &SystemCalls::ppoll,     &SystemCalls::futex_wait,
-    &SystemCalls::eventfd,       &SystemCalls::pipe2,     &SystemCalls::socketpair,
-    &SystemCalls::sendmsg,       &SystemCalls::recvmsg,   &SystemCalls::waitid,
-    &SystemCalls::pidfd_open,    &SystemCalls::fork,      &SystemCalls::pidfd_send_signal,
-    &SystemCalls::kill,          &SystemCalls::setpgid,   &SystemCalls::prctl,
-    &SystemCalls::setrlimit,     &SystemCalls::getrandom, &SystemCalls::signalfd,
-    &SystemCalls::sigaltstack,   &SystemCalls::shutdown,  &SystemCalls::sched_getattr,
-    &SystemCalls::sched_setattr, &SystemCalls::readlink,  &SystemCalls::membarrier,
-    &SystemCalls::mincore,
+    &SystemCalls::memfd_create,  &SystemCalls::fallocate,   &SystemCalls::ftruncate,
+    &SystemCalls::fcntl,         &SystemCalls::mmap,        &SystemCalls::madvise,
+    &SystemCalls::open,          &SystemCalls::close,       &SystemCalls::read,
+    &SystemCalls::pread,         &SystemCalls::write,       &SystemCalls::dup2,
+    &SystemCalls::poll,          &SystemCalls::ppoll,       &SystemCalls::futex_wait,
+    &SystemCalls::eventfd,       &SystemCalls::pipe2,       &SystemCalls::socketpair,
+    &SystemCalls::sendmsg,       &SystemCalls::recvmsg,     &SystemCalls::waitid,
+    &SystemCalls::pidfd_open,    &SystemCalls::fork,        &SystemCalls::pidfd_send_signal,
+    &SystemCalls::kill,          &SystemCalls::setpgid,     &SystemCalls::prctl,
+    &SystemCalls::setrlimit,     &SystemCalls::getrandom,   &SystemCalls::signalfd,
+    &SystemCalls::sigaltstack,   &SystemCalls::shutdown,    &SystemCalls::sched_getattr,
+    &SystemCalls::sched_setattr, &SystemCalls::readlink,    &SystemCalls::membarrier,
+    &SystemCalls::mincore,       &SystemCalls::futex_waitv, &SystemCalls::setpriority,
 };
 constexpr std::size_t member_count = std::tuple_size_v<decltype(failing_members)>;
 static_assert(member_count + 2 == call_list.size());

@@ -1,0 +1,67 @@
+/// The spare worker: forked ahead of need, it waits for the place of one that dies, and watches for
+/// deaths meanwhile.
+///
+/// Where the host is large a fork takes tens of milliseconds, as does the end of a process, of
+/// which the kernel tells when it is over. Runs in a worker that has no place yet, between its fork
+/// and its start, and in the fork server, which calls it. It runs no user code before it has a
+/// place. Its death costs nothing but the time of another fork.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <libpool/detail/file_descriptor.hpp>
+#include <worker/worker_start.hpp>
+
+namespace libpool::worker {
+
+/// What fork server and spare share: memory of these two alone.
+struct SpareCall {
+  std::atomic<std::uint32_t> called;  ///< futex: 1 once the rest is there
+  std::uint32_t index;
+  std::uint32_t generation;
+};
+
+/// In a spare: waits to be called, and then puts index and generation into `start`. Meanwhile the
+/// index of each worker whose death word is marked goes out over `start.socket`, perhaps more than
+/// once, as `std::uint32_t`: of the first 127 workers, where the kernel can wait for many words.
+void await_call(WorkerStart& start) noexcept;
+
+/// The fork server's spare, if it has one.
+class Spare {
+ public:
+  Spare() = default;
+  Spare(const Spare&) = delete;
+  Spare& operator=(const Spare&) = delete;
+  ~Spare() { forget(); }
+
+  /// Memory for the call, which the next fork will share; null if there is none.
+  [[nodiscard]] SpareCall* prepare() noexcept;
+
+  /// That fork gave this process. Children forked from now on do not share the call.
+  void forked(pid_t pid, detail::FileDescriptor pidfd, detail::FileDescriptor socket) noexcept;
+
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+
+  /// To poll for POLLIN; -1 without a spare. When it fires, call `receive_death` until it has
+  /// nothing.
+  [[nodiscard]] int socket() const noexcept { return socket_.get(); }
+
+  /// The index of a worker that may be about to die. False if there is none.
+  [[nodiscard]] bool receive_death(std::uint32_t& index) noexcept;
+
+  /// The spare takes this place, and its descriptors are the caller's.
+  void call(std::uint32_t index, std::uint32_t generation, detail::FileDescriptor& pidfd,
+            detail::FileDescriptor& socket) noexcept;
+
+  /// It is dead, or was never there.
+  void forget() noexcept;
+
+ private:
+  pid_t pid_ = 0;
+  detail::FileDescriptor pidfd_;
+  detail::FileDescriptor socket_;
+  SpareCall* call_ = nullptr;
+};
+
+}  // namespace libpool::worker
