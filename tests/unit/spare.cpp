@@ -305,3 +305,17 @@ TEST_CASE("a process whose first thread has ended while others run is not ending
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
 }
+
+TEST_CASE("a stopped process is not ending, though it has a status, too") {
+  const worker::Children children;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(120);
+    for (;;) ::pause();
+  }
+  ::kill(child, SIGSTOP);
+  CHECK(oracle::eventually([&] { return oracle::stopped(child); }));
+  CHECK(children.ending(child).si_pid == 0);
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+}
