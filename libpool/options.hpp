@@ -121,7 +121,8 @@ struct MapOptions {
   std::optional<std::size_t> chunksize = std::nullopt;
   /// Per item, from the start of its decoding. Zero: none; negative throws `std::invalid_argument`.
   SaturatingNanoseconds timeout{};
-  /// Extra attempts for an item whose worker crashed.
+  /// Extra attempts for an item whose worker crashed. Each begins when the kernel has ended the
+  /// crashed process, and with it its locks and ports.
   std::size_t retries = 0;
 };
 

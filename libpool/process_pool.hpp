@@ -44,8 +44,9 @@ namespace libpool {
 /// destructor does in the worker happens after the result has been handed over: a death there
 /// blames nobody.
 ///
-/// While a pool exists, it holds 2 descriptors a worker and about 10 more. In any process but the
-/// one that made it, every member throws `PoolError` and the destructor does nothing.
+/// While a pool exists, it holds 2 descriptors a worker, 3 while the kernel ends one, and about 10
+/// more. In any process but the one that made it, every member throws `PoolError` and the
+/// destructor does nothing.
 class ProcessPool : public detail::PoolCalls<ProcessPool> {
  public:
   /// Starts `workers` processes. Throws `std::invalid_argument` (none, more than 4096, options out

@@ -33,8 +33,6 @@ namespace {
 using detail::FileDescriptor;
 using detail::system_calls;
 
-constexpr int lowest_priority = 19;
-
 class Server {
  public:
   explicit Server(const ForkServerStart& start) noexcept : start_(start) {}
@@ -220,8 +218,6 @@ void Server::look_for_ending() noexcept {
     if (place.pid == 0 || place.ending != 0) continue;
     const siginfo_t end = children_.ending(place.pid);
     if (end.si_pid == 0) continue;
-    // What is left of it is the kernel's work, for which nobody waits.
-    system_calls.setpriority(PRIO_PROCESS, static_cast<id_t>(place.pid), lowest_priority);
     place.ending = place.pid;
     note_end(place, end);
   }
@@ -293,6 +289,7 @@ void Server::start_worker_of(Place& place) noexcept {
   if (spare_.pid() != 0) {
     forked.pid = spare_.pid();
     spare_.call(index, place.generation, forked.pidfd, forked.socket);
+    system_calls.kill(forked.pid, SIGCONT);  // whoever has stopped it could not know it
   } else {
     forked = fork_worker(index, place.generation, nullptr);
   }
@@ -363,7 +360,7 @@ void Server::end_workers() noexcept {
   for (Place& place : places_) {
     if (place.pid != 0 && system_calls.kill(place.pid, SIGKILL) != 0) place.pid = 0;
   }
-  if (spare_.pid() != 0) system_calls.kill(spare_.pid(), SIGKILL);
+  if (spare_.pid() != 0 && system_calls.kill(spare_.pid(), SIGKILL) != 0) spare_.forget();
   // Reaped one by one, because the list of all children may not be readable.
   for (const Place& place : places_) {
     if (place.pid != 0) Children::reap(place.pid);

@@ -60,10 +60,6 @@ int real_setrlimit(int resource, const rlimit* limit) {
   return ::setrlimit(static_cast<__rlimit_resource_t>(resource), limit);
 }
 
-int real_setpriority(int kind, id_t id, int nice) {
-  return ::setpriority(static_cast<__priority_which_t>(kind), id, nice);
-}
-
 int real_sched_getattr(SchedulingAttributes* attributes) {
   return static_cast<int>(::syscall(SYS_sched_getattr, 0, attributes, sizeof *attributes, 0));
 }
@@ -128,7 +124,6 @@ constinit SystemCalls system_calls{
     .prctl = &real_prctl,
     .getrlimit = &real_getrlimit,
     .setrlimit = &real_setrlimit,
-    .setpriority = &real_setpriority,
     .sched_getaffinity = &::sched_getaffinity,
     .sched_getattr = &real_sched_getattr,
     .sched_setattr = &real_sched_setattr,

@@ -91,7 +91,6 @@ struct SystemCalls {
   int (*prctl)(int option, unsigned long argument);
   int (*getrlimit)(int resource, rlimit* limit);
   int (*setrlimit)(int resource, const rlimit* limit);
-  int (*setpriority)(int kind, id_t id, int nice);
   int (*sched_getaffinity)(pid_t pid, std::size_t bytes, cpu_set_t* cpus);
   int (*sched_getattr)(SchedulingAttributes* attributes);        ///< of the calling thread
   int (*sched_setattr)(const SchedulingAttributes* attributes);  ///< of the calling thread

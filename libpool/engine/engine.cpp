@@ -355,7 +355,7 @@ void Engine::wait_for_news(Lock& lock, Deadline deadline, bool of_workers) {
                   {supervisor_.server().channel(), POLLIN, 0},
                   {supervisor_.server().process_fd(), POLLIN, 0}};
   const nfds_t count = supervisor_.broken() != nullptr ? 2 : 4;  // a dead server's fire for ever
-  asleep_ = true;
+  woken_ = true;
   bool over = false;
   std::chrono::nanoseconds longest = first_sleep;
   do {
@@ -363,16 +363,16 @@ void Engine::wait_for_news(Lock& lock, Deadline deadline, bool of_workers) {
     const Clock::time_point audit = Clock::now() + longest;
     longest = std::min<std::chrono::nanoseconds>(2 * longest, supervise::Supervisor::audit_period);
     const timespec pause = time_left(until ? std::min(*until, audit) : audit);
+    asleep_ = true;
     lock.unlock();
     over = system_calls.ppoll(fds, count, &pause, nullptr) != 0;
     if ((fds[0].revents & POLLIN) != 0) empty(kicks_.get());
     if ((fds[1].revents & POLLIN) != 0) empty(segments_.doorbell());
     over = over || (until && Clock::now() >= *until);
     lock.lock();
+    asleep_ = false;
     // The audit looks at nothing that brings a ring, so that it hides no ring that was lost.
   } while (!over && supervisor_.audit());
-  woken_ = true;
-  asleep_ = false;
   kicked_ = false;
 }
 

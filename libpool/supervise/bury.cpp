@@ -52,6 +52,7 @@ void Supervisor::bury(std::uint32_t worker, ExitStatus exit, Clock::time_point n
   WorkerRecord& record = workers_[worker];
   buried_ = true;
   record.exit = exit;
+  if (std::exchange(record.lingers, false)) --lingering_;
   drain(worker, collect::OpenRuns::take, deliveries);
   if (!has_retired(record) && !ending_ && record.state == State::alive) ++tally_.lost;
   // A claim word that lies would have a chunk that somebody else runs run again.

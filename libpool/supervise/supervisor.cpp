@@ -45,6 +45,7 @@ bool Supervisor::pump(Clock::time_point now, bool thorough, collect::Deliveries&
   buried_ = false;
   bool anything = thorough && take_reports(now, deliveries);
   if (server_.lost() && broken_ == nullptr && !ending_) lose_server(now, deliveries);
+  if (lingering_ != 0) bury_lingering(now, deliveries);
   if (resetting_ && all_fallen()) finish_reset(now, deliveries);
   const auto open_runs = thorough ? collect::OpenRuns::take : collect::OpenRuns::leave;
   anything = drain_all(open_runs, deliveries) || anything;
@@ -159,7 +160,33 @@ void Supervisor::spawned(std::uint32_t worker, ForkServer::Event event) {
 
 void Supervisor::exited(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
                         collect::Deliveries& deliveries) {
-  if (workers_[worker].state == State::alive) bury(worker, exit, now, deliveries);
+  WorkerRecord& record = workers_[worker];
+  if (record.state != State::alive) return;
+  if (record.pidfd && !is_dead(record.pidfd.get()) && holds_item_to_retry(worker)) {
+    record.exit = exit;
+    record.lingers = true;
+    ++lingering_;
+    return;
+  }
+  bury(worker, exit, now, deliveries);
+}
+
+/// Another attempt at an item shall not meet the files that the last one has locked, nor the ports
+/// that it has bound: the kernel gives them back at the very end of a process.
+bool Supervisor::holds_item_to_retry(std::uint32_t worker) const {
+  bool holds = false;
+  dispatcher_.visit_claimed([&](std::uint32_t, submit::Chunk& chunk, std::uint32_t owner) {
+    holds = holds || (owner == worker && chunk.attempts < chunk.job->batch->terms().retries);
+  });
+  return holds;
+}
+
+void Supervisor::bury_lingering(Clock::time_point now, collect::Deliveries& deliveries) {
+  for (std::uint32_t worker = 0; worker < workers_.size(); ++worker) {
+    const WorkerRecord& record = workers_[worker];
+    if (record.lingers && is_dead(record.pidfd.get())) bury(worker, record.exit, now, deliveries);
+  }
+  if (lingering_ != 0) wake_at(now + std::chrono::milliseconds{1});
 }
 
 // Modelled in tests/model/pool.pml as a loop of refill.

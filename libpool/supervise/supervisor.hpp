@@ -124,6 +124,8 @@ class Supervisor {
   void spawned(std::uint32_t worker, ForkServer::Event event);
   void exited(std::uint32_t worker, ExitStatus exit, Clock::time_point now,
               collect::Deliveries& deliveries);
+  [[nodiscard]] bool holds_item_to_retry(std::uint32_t worker) const;
+  void bury_lingering(Clock::time_point now, collect::Deliveries& deliveries);
   bool drain(std::uint32_t worker, collect::OpenRuns open_runs, collect::Deliveries& deliveries);
 
   // bury.cpp
@@ -191,7 +193,8 @@ class Supervisor {
   bool resetting_ = false;         ///< the claim words count for nothing until all workers are dead
   std::size_t barren_resets_ = 0;  ///< since an outcome
   Clock::time_point audited_{};
-  std::size_t absent_ = 0;  ///< workers due to be started again
+  std::size_t absent_ = 0;     ///< workers due to be started again
+  std::size_t lingering_ = 0;  ///< workers that are buried once the kernel has ended them
   std::uint32_t next_to_wake_ = 0;
   std::optional<Clock::time_point> timer_;
 };

@@ -44,6 +44,7 @@ struct WorkerRecord {
   std::uint64_t busy = 0;     ///< ns, by its word, that its jobs have been charged with
   std::uint32_t bundle = 0;   ///< ticket in its remainder word when that was looked at last
   std::chrono::steady_clock::time_point bundle_seen{};  ///< there for the first time
+  bool lingers = false;  ///< runs no more and has `exit`, but holds what it had open
   bool doomed = false;  ///< killed by us for an item that has its outcome: nothing else is to blame
   bool corrupt = false;                 ///< broke the protocol: its ring is not read any more
   std::vector<std::byte> failed_start;  ///< what its initializer threw, encoded, so far

@@ -163,7 +163,6 @@ constexpr std::array call_list{
     Call{"membarrier", errors_of<ENOSYS>},
     Call{"mincore", errors_of<EAGAIN, ENOMEM>},
     Call{"futex_waitv", errors_of<ENOSYS, EINTR>},
-    Call{"setpriority", errors_of<EPERM>},
     Call{"shared mmap", errors_of<ENOMEM, ENFILE>},
     Call{"pthread_create", errors_of<EAGAIN>},
 };
@@ -184,7 +183,7 @@ constexpr std::tuple failing_members{
     &SystemCalls::setrlimit,     &SystemCalls::getrandom,   &SystemCalls::signalfd,
     &SystemCalls::sigaltstack,   &SystemCalls::shutdown,    &SystemCalls::sched_getattr,
     &SystemCalls::sched_setattr, &SystemCalls::readlink,    &SystemCalls::membarrier,
-    &SystemCalls::mincore,       &SystemCalls::futex_waitv, &SystemCalls::setpriority,
+    &SystemCalls::mincore,       &SystemCalls::futex_waitv,
 };
 constexpr std::size_t member_count = std::tuple_size_v<decltype(failing_members)>;
 static_assert(member_count + 2 == call_list.size());

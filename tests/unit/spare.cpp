@@ -78,6 +78,12 @@ int square_or_die(int x) {
   return x * x;
 }
 
+int die_once(int x) {
+  oracle::count_execution(x);
+  if (oracle::executions(x) == 1) ::kill(::getpid(), SIGKILL);
+  return x * x;
+}
+
 }  // namespace
 
 TEST_CASE("a quiet server has a spare, which takes the place of the next that dies") {
@@ -234,6 +240,30 @@ TEST_CASE("a pool settles what a worker held that cannot be reaped yet, and ends
     oracle::page.words[1] = 0;
   }
   CHECK(::kill(victim, 0) == -1);
+}
+
+TEST_CASE(
+    "an item is tried again when the kernel has ended the process that it crashed, not before") {
+  oracle::Fresh fresh;
+  // While word 3 says so, no process is at its end.
+  const Replaced replaced(
+      system_calls.poll, +[](pollfd* fds, nfds_t count, int timeout_ms) {
+        if (count == 1 && timeout_ms == 0 && oracle::page.words[3] != 0) return 0;
+        return ::poll(fds, count, timeout_ms);
+      });
+  ProcessPool pool(1);
+  CHECK(pool.apply(square, 3) == 9);
+  const pid_t worker = pool.stats().workers.at(0).pid;
+  REQUIRE(spare_beside(oracle::parent_of(worker), worker) != 0);
+  const oracle::Watched watched(worker);
+  oracle::page.words[3] = 1;
+  const auto again = pool.map_async(die_once, std::vector<int>{7}, {.retries = 1});
+  CHECK(watched.dies());
+  ::usleep(50'000);  // in which no correct pool begins
+  CHECK(oracle::executions(7) == 1);
+  oracle::page.words[3] = 0;
+  CHECK(again.get()[0] == 49);
+  CHECK(oracle::executions(7) == 2);
 }
 
 TEST_CASE("a word that lies about a death changes nothing") {
