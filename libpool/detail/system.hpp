@@ -23,7 +23,8 @@
 #include <cstddef>
 #include <cstdint>
 
-struct futex_waitv;  // <linux/futex.h>
+// NOLINTNEXTLINE(readability-identifier-naming): of <linux/futex.h>
+struct futex_waitv;
 
 namespace libpool::detail {
 
