@@ -34,6 +34,7 @@ inline detail::FileDescriptor make_memfd(const char* name) {
       "memfd_create", [&] { return detail::system_calls.memfd_create(name, MFD_CLOEXEC); });
 }
 
+/// A spare reads the death words of all lanes, so that they must be there.
 inline detail::FileDescriptor make_lanes(const ring::PoolDescription& pool) {
   detail::FileDescriptor lanes = make_memfd("test-lanes");
   if (::ftruncate(lanes.get(), static_cast<off_t>(ring::LaneLayout(pool).total())) != 0) {

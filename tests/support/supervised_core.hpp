@@ -28,11 +28,12 @@ namespace libpool::testing {
 struct ServerParts {
   detail::FileDescriptor tasks = make_memfd("test-tasks");
   detail::FileDescriptor claims = make_memfd("test-claims");
-  detail::FileDescriptor lanes = make_memfd("test-lanes");
+  detail::FileDescriptor lanes;
   detail::FileDescriptor doorbell = make_memfd("test-doorbell");
 
-  [[nodiscard]] supervise::ForkServer start(std::uint32_t workers, worker::WorkerMain main) const {
+  [[nodiscard]] supervise::ForkServer start(std::uint32_t workers, worker::WorkerMain main) {
     const ring::PoolDescription pool{.workers = workers, .host = ::getpid()};
+    lanes = make_lanes(pool);
     return supervise::ForkServer::start(
         pool, {-1, tasks.get(), claims.get(), lanes.get(), doorbell.get()}, {}, main);
   }
