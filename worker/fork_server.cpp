@@ -287,8 +287,7 @@ void Server::start_worker_of(Place& place) noexcept {
   const auto index = static_cast<std::uint32_t>(&place - places_.data());
   Forked forked;
   if (spare_.pid() != 0) {
-    forked.pid = spare_.pid();
-    spare_.call(index, place.generation, forked.pidfd, forked.socket);
+    forked = spare_.call(index, place.generation);
     system_calls.kill(forked.pid, SIGCONT);  // whoever has stopped it could not know it
   } else {
     forked = fork_worker(index, place.generation, nullptr);
@@ -306,7 +305,7 @@ void Server::start_spare() noexcept {
   if (call != nullptr) {
     Forked forked = fork_worker(0, 0, call);
     if (forked.error == 0) {
-      spare_.forked(forked.pid, std::move(forked.pidfd), std::move(forked.socket));
+      spare_.forked(std::move(forked));
       return;
     }
   }

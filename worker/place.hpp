@@ -1,6 +1,6 @@
 /// What a fork server knows of one worker.
 ///
-/// Private memory of the fork server, one for each number of the pool.
+/// Private memory of the fork server, one for each number of the pool, and gone with it.
 #pragma once
 
 #include <sys/types.h>
@@ -20,8 +20,8 @@ struct Forked {
 };
 
 /// One worker's place in the table: at most one process, the reports still owed about it, and at
-/// most one start asked for. A later start waits until the process is reaped and all is reported,
-/// so that reports of two generations never mix.
+/// most one start asked for. A later start waits until the process runs no more and all is
+/// reported, so that reports of two generations never mix.
 struct Place {
   pid_t pid = 0;     ///< 0: no process, or it is as good as dead
   pid_t ending = 0;  ///< one that was here, runs no more, and is not yet reaped; 0: none

@@ -19,7 +19,6 @@
 namespace libpool::worker {
 namespace {
 
-using detail::FileDescriptor;
 using detail::system_calls;
 
 const std::uint32_t* futex(const std::atomic<std::uint32_t>& word) noexcept {
@@ -39,7 +38,7 @@ class Watch {
   void wait() noexcept;
 
  private:
-  /// The kernel waits for so many, the call among them.
+  /// The kernel waits for one word more, which is the call.
   static constexpr std::uint32_t most = 127;
 
   const ring::LaneLayout layout_;
@@ -110,38 +109,33 @@ SpareCall* Spare::prepare() noexcept {
   return call_;
 }
 
-void Spare::forked(pid_t pid, FileDescriptor pidfd, FileDescriptor socket) noexcept {
+void Spare::forked(Forked process) noexcept {
   // If this fails, workers could call the spare, which the server would take for its death.
   system_calls.madvise(call_, sizeof(SpareCall), MADV_DONTFORK);
-  pid_ = pid;
-  pidfd_ = std::move(pidfd);
-  socket_ = std::move(socket);
+  process_ = std::move(process);
 }
 
 bool Spare::receive_death(std::uint32_t& index) noexcept {
-  return socket_ &&
-         detail::receive_message(socket_.get(), &index, sizeof index, {}).bytes == sizeof index;
+  return process_.socket &&
+         detail::receive_message(socket(), &index, sizeof index, {}).bytes == sizeof index;
 }
 
-void Spare::call(std::uint32_t index, std::uint32_t generation, FileDescriptor& pidfd,
-                 FileDescriptor& socket) noexcept {
+Forked Spare::call(std::uint32_t index, std::uint32_t generation) noexcept {
   std::uint32_t ignored = 0;
   while (receive_death(ignored)) {
   }
-  pidfd = std::move(pidfd_);
-  socket = std::move(socket_);
   call_->index = index;
   call_->generation = generation;
   call_->called = 1;
   system_calls.futex_wake(futex(call_->called), 1);
+  Forked called = std::move(process_);
   forget();
+  return called;
 }
 
 void Spare::forget() noexcept {
   if (call_ != nullptr) system_calls.munmap(std::exchange(call_, nullptr), sizeof(SpareCall));
-  pid_ = 0;
-  pidfd_.reset();
-  socket_.reset();
+  process_ = {};
 }
 
 }  // namespace libpool::worker

@@ -10,7 +10,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include <libpool/detail/file_descriptor.hpp>
+#include <worker/place.hpp>
 #include <worker/worker_start.hpp>
 
 namespace libpool::worker {
@@ -39,28 +39,25 @@ class Spare {
   [[nodiscard]] SpareCall* prepare() noexcept;
 
   /// That fork gave this process. Children forked from now on do not share the call.
-  void forked(pid_t pid, detail::FileDescriptor pidfd, detail::FileDescriptor socket) noexcept;
+  void forked(Forked process) noexcept;
 
-  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+  [[nodiscard]] pid_t pid() const noexcept { return process_.pid; }
 
   /// To poll for POLLIN; -1 without a spare. When it fires, call `receive_death` until it has
   /// nothing.
-  [[nodiscard]] int socket() const noexcept { return socket_.get(); }
+  [[nodiscard]] int socket() const noexcept { return process_.socket.get(); }
 
   /// The index of a worker that may be about to die. False if there is none.
   [[nodiscard]] bool receive_death(std::uint32_t& index) noexcept;
 
-  /// The spare takes this place, and its descriptors are the caller's.
-  void call(std::uint32_t index, std::uint32_t generation, detail::FileDescriptor& pidfd,
-            detail::FileDescriptor& socket) noexcept;
+  /// The spare takes this place, and is the caller's.
+  [[nodiscard]] Forked call(std::uint32_t index, std::uint32_t generation) noexcept;
 
   /// It is dead, or was never there.
   void forget() noexcept;
 
  private:
-  pid_t pid_ = 0;
-  detail::FileDescriptor pidfd_;
-  detail::FileDescriptor socket_;
+  Forked process_;
   SpareCall* call_ = nullptr;
 };
 
