@@ -39,6 +39,20 @@ void init_robust(pthread_mutex_t& mutex) {
   ::pthread_mutexattr_destroy(&robust);
 }
 
+/// Forks the word's owner, which has armed it and dies once the gate is open.
+pid_t fork_owner(Shared& shared, bool killed) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(120);
+    shared.death.arm();
+    oracle::pass_gate();
+    if (killed) ::kill(::getpid(), SIGKILL);
+    ::_exit(0);
+  }
+  CHECK(oracle::arrived(1));
+  return child;
+}
+
 }  // namespace
 
 TEST_CASE("a death word is marked by the death of its thread, however it dies") {
@@ -46,15 +60,7 @@ TEST_CASE("a death word is marked by the death of its thread, however it dies") 
     CAPTURE(killed);
     oracle::Fresh fresh;
     Shared& shared = map_shared();
-    const pid_t child = ::fork();
-    if (child == 0) {
-      ::alarm(120);
-      shared.death.arm();
-      oracle::pass_gate();
-      if (killed) ::kill(::getpid(), SIGKILL);
-      ::_exit(0);
-    }
-    CHECK(oracle::arrived(1));
+    const pid_t child = fork_owner(shared, killed);
     CHECK(shared.death.value() != 0);
     CHECK_FALSE(DeathWord::marked(shared.death.value()));
     oracle::Fresh::open_gate();
@@ -67,14 +73,7 @@ TEST_CASE("a death word is marked by the death of its thread, however it dies") 
 TEST_CASE("whoever waits at a death word is woken by the death") {
   oracle::Fresh fresh;
   Shared& shared = map_shared();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::alarm(120);
-    shared.death.arm();
-    oracle::pass_gate();
-    ::kill(::getpid(), SIGKILL);
-  }
-  CHECK(oracle::arrived(1));
+  const pid_t child = fork_owner(shared, true);
   const std::uint32_t armed = shared.death.value();
   const pid_t waiter = ::fork();
   if (waiter == 0) {
@@ -119,14 +118,7 @@ TEST_CASE("the next owner arms the word of a dead one again") {
   Shared& shared = map_shared();
   for (int owner = 0; owner < 3; ++owner) {
     oracle::Fresh fresh;
-    const pid_t child = ::fork();
-    if (child == 0) {
-      ::alarm(120);
-      shared.death.arm();
-      oracle::pass_gate();
-      ::_exit(0);
-    }
-    CHECK(oracle::arrived(1));
+    const pid_t child = fork_owner(shared, false);
     CHECK_FALSE(DeathWord::marked(shared.death.value()));
     oracle::Fresh::open_gate();
     ::waitpid(child, nullptr, 0);
