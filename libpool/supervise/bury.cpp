@@ -149,6 +149,7 @@ void Supervisor::blame(std::uint32_t worker, submit::Chunk& chunk, std::uint32_t
                    crash(record, ring::describe(phase), index));
   }
   chunk.attempts = 0;
+  policy_.resolved();
 }
 
 void Supervisor::requeue_rest(submit::Chunk::Owner chunk) {

@@ -200,6 +200,20 @@ TEST_CASE("an item resolved resets the count of failed starts") {
   CHECK(pool.map(plain, numbers(30), {.chunksize = 1}) == numbers(30));
 }
 
+TEST_CASE("an item resolved by a crash resets the count too") {
+  oracle::Fresh fresh;
+  ProcessPool pool(1, {.initializer =
+                           [] {
+                             if (++oracle::page.words[8] % 3 != 0)
+                               throw std::runtime_error("not yet");
+                           },
+                       .restart_intensity = 3});
+  for (auto& outcome :
+       pool.try_map([](int) -> int { ::_exit(1); }, numbers(10), {.chunksize = 1})) {
+    CHECK_THROWS_AS(outcome.value(), libpool::WorkerCrashed);
+  }
+}
+
 TEST_CASE("an allocation without end under memory_limit is an outcome, and the pool lives") {
   if (!limits_work) return;
   ProcessPool pool(2, {.memory_limit = 256 * mega});

@@ -4,6 +4,7 @@
 /// The tests run in the parent, with a thread that kills workers of the test's own pool.
 #include <random>
 #include <stdexcept>
+#include <utility>
 
 #include "matrix.hpp"
 
@@ -14,23 +15,31 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Kills a random worker of the pool every `mean` or so; must end before the pool.
+/// Kills a random worker of the pool every `mean` or so; must end before the pool. After some kills
+/// it waits for the next outcome: a pool whose workers all die before their first task breaks.
 class Killer {
  public:
   Killer(ProcessPool& pool, std::chrono::microseconds mean, std::vector<int> signals = {SIGKILL})
       : thread_([&pool, mean, signals = std::move(signals)](const std::stop_token& end) {
           std::mt19937 random(20240229);
           std::exponential_distribution<double> pause(1.0);
+          std::uint64_t resolved = 0;
+          int kills = 0;
           while (!end.stop_requested()) {
             std::this_thread::sleep_for(mean * pause(random));
-            const auto workers = pool.stats().workers;
-            if (workers.empty()) continue;
+            const auto stats = pool.stats();
+            const auto& workers = stats.workers;
+            if (std::exchange(resolved, stats.succeeded + stats.crashed) != resolved) kills = 0;
+            if (workers.empty() || kills == most_kills) continue;
+            ++kills;
             const oracle::Watched victim(workers[random() % workers.size()].pid);
             victim.kill(signals[random() % signals.size()]);
           }
         }) {}
 
  private:
+  static constexpr int most_kills = 10;  ///< between two outcomes; fewer than break a pool
+
   std::jthread thread_;
 };
 

@@ -12,6 +12,7 @@
 #include <map>
 #include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <libpool/detail/system.hpp>
@@ -61,7 +62,7 @@ class FakeServer {
     calls.shutdown = [](int, int) { return 0; };
     calls.pidfd_send_signal = [](int pidfd, int signal) {
       if (signal == SIGKILL && current->owner_.contains(pidfd)) {
-        current->killed.insert(current->owner_[pidfd]);
+        current->killed.insert(current->owner_[pidfd].first);
       }
       return 0;
     };
@@ -82,12 +83,19 @@ class FakeServer {
     messages.push_back(std::move(message));
   }
 
+  /// The worker's death is reported, but the kernel has not ended it yet.
+  void dies(std::uint32_t worker, std::uint32_t generation) { dying_.insert({worker, generation}); }
+  /// Now it has, all of them.
+  void end_dying() { ended_.merge(dying_); }
+
   std::deque<Message> messages;                   ///< to be received
   std::map<std::uint32_t, std::uint32_t> wanted;  ///< workers asked for, with their generation
   std::set<std::uint32_t> killed;                 ///< workers told to die
   bool dead = false;                              ///< the server itself
 
  private:
+  using Worker = std::pair<std::uint32_t, std::uint32_t>;  ///< and its generation
+
   int open() {
     const int fd = next_++;
     open_.insert(fd);
@@ -97,11 +105,17 @@ class FakeServer {
   int poll(std::span<pollfd> fds, int timeout) {
     int ready = 0;
     for (pollfd& fd : fds) {
-      const bool fires = fd.fd == channel_ ? !messages.empty() : dead || timeout < 0;
+      const bool fires =
+          fd.fd == channel_ ? !messages.empty() : dead || timeout < 0 || has_ended(fd.fd);
       fd.revents = fires ? POLLIN : short{0};
       ready += fires ? 1 : 0;
     }
     return ready;
+  }
+
+  [[nodiscard]] bool has_ended(int pidfd) const {
+    const auto owner = owner_.find(pidfd);
+    return owner != owner_.end() && ended_.contains(owner->second);
   }
 
   ssize_t send(int socket, const msghdr& message) {
@@ -149,7 +163,7 @@ class FakeServer {
       if (i == 0 && message.bytes.size() == sizeof(Report)) {
         Report report;
         std::memcpy(&report, message.bytes.data(), sizeof report);
-        if (report.kind == Report::Kind::spawned) owner_[fd] = report.worker;
+        if (report.kind == Report::Kind::spawned) owner_[fd] = {report.worker, report.generation};
       }
     }
     return static_cast<ssize_t>(message.bytes.size());
@@ -160,7 +174,9 @@ class FakeServer {
   int channel_ = -1;
   int next_ = 100;
   std::set<int> open_;
-  std::map<int, std::uint32_t> owner_;  ///< by pidfd
+  std::map<int, Worker> owner_;  ///< by pidfd
+  std::set<Worker> dying_;
+  std::set<Worker> ended_;
 };
 
 }  // namespace libpool::fuzz

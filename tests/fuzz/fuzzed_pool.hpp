@@ -67,11 +67,12 @@ class FuzzedPool {
     fake.wanted.clear();
   }
 
-  /// The worker dies, and that is reported.
+  /// The worker dies, and that is reported; the kernel ends it with the next `bury_killed`.
   void die(std::uint32_t worker, bool by_exit = false) {
     if (!alive_[worker]) return;
     alive_[worker] = false;
     fake.killed.erase(worker);
+    fake.dies(worker, generations_[worker]);
     fake.report({.kind = Report::Kind::exited,
                  .worker = worker,
                  .generation = generations_[worker],
@@ -84,6 +85,7 @@ class FuzzedPool {
       fake.killed.erase(worker);
       die(worker);
     }
+    fake.end_dying();
   }
 
   /// One step of a worker that keeps the protocol: parks, claims, begins an item or publishes it.
