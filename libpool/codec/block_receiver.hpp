@@ -48,7 +48,6 @@ class BlockReceiver {
   BlockReceiver(std::span<const std::byte, header> begin, std::size_t expected) {
     std::memcpy(&count_, begin.data(), sizeof count_);
     container_.reserve(std::min<std::uint64_t>(count_, expected / sizeof(T)));
-    reserved_ = container_.capacity();
   }
 
   /// The next piece, from a multiple of 16 bytes in memory on. Throws `std::bad_alloc`, having
@@ -58,7 +57,8 @@ class BlockReceiver {
     broken_ = broken_ || bytes.size() % sizeof(T) != 0 || elements > count_ - container_.size();
     if (broken_) return;
     const T* const from = reinterpret_cast<const T*>(bytes.data());
-    populate_until(container_.size() + elements);
+    detail::populate_ahead(container_.data(), size(), size() + bytes.size(),
+                           container_.capacity() * sizeof(T));
     container_.insert(container_.end(), from, from + elements);
   }
 
@@ -69,21 +69,8 @@ class BlockReceiver {
   [[nodiscard]] Container take() noexcept { return std::move(container_); }
 
  private:
-  /// Fresh pages that are had at once, at most: somebody may wait for a lock of the caller's.
-  static constexpr std::size_t most_populated = (std::size_t{4} << 20) / sizeof(T);
-
-  void populate_until(std::size_t end) noexcept {
-    while (populated_ < std::min(end, reserved_)) {
-      const std::size_t more = std::min(most_populated, reserved_ - populated_);
-      detail::populate(container_.data() + populated_, more * sizeof(T));
-      populated_ += more;
-    }
-  }
-
   Container container_;
-  std::uint64_t count_ = 0;    ///< elements, by the other side's word
-  std::size_t reserved_ = 0;   ///< places in the first memory
-  std::size_t populated_ = 0;  ///< places whose pages are there
+  std::uint64_t count_ = 0;  ///< elements, by the other side's word
   bool broken_ = false;
 };
 

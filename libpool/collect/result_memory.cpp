@@ -13,22 +13,9 @@ ResultMemory::ResultMemory(std::size_t most_bytes) : most_bytes_(most_bytes) {
   pieces_.reserve(most_pieces);
 }
 
-namespace {
-
-/// Fresh pages that are had at once, at most: the core's lock is held meanwhile.
-constexpr std::size_t most_populated = std::size_t{4} << 20;
-
-void grow(ResultMemory::Bytes& piece, std::size_t bytes) {
-  if (bytes <= piece.capacity()) return;
-  piece.reserve(bytes);
-  detail::populate(piece.data() + piece.size(), std::min(bytes - piece.size(), most_populated));
-}
-
-}  // namespace
-
 ResultMemory::Bytes ResultMemory::take(std::size_t bytes) {
   Bytes piece = take_kept(bytes);
-  grow(piece, bytes);
+  piece.reserve(bytes);
   return piece;
 }
 
@@ -56,6 +43,8 @@ void ResultMemory::append(Bytes& piece, std::span<const std::byte> bytes) {
     larger.insert(larger.end(), piece.begin(), piece.end());
     give(std::exchange(piece, std::move(larger)));
   }
+  // Some at a time: the core's lock is held.
+  detail::populate_ahead(piece.data(), piece.size(), after, piece.capacity());
   piece.insert(piece.end(), bytes.begin(), bytes.end());
 }
 

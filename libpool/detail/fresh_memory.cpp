@@ -2,6 +2,7 @@
 #include <libpool/detail/fresh_memory.hpp>
 
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,21 +33,40 @@ Pages pages_of(const void* memory, std::size_t bytes, bool outward) noexcept {
   return {up(address), down(address + bytes)};
 }
 
+/// Which of the pages are there, of the first 1024; all, where the kernel does not tell.
+class Presence {
+ public:
+  explicit Presence(Pages pages) noexcept
+      : pages_(std::min((pages.end - pages.begin) / page_size(), states_.size())),
+        known_(system_calls.mincore(reinterpret_cast<void*>(pages.begin), pages_ * page_size(),
+                                    states_.data()) == 0) {}
+
+  [[nodiscard]] bool known() const noexcept { return known_; }
+  [[nodiscard]] std::size_t pages() const noexcept { return pages_; }
+  /// How many are there in front of the first one that is not.
+  [[nodiscard]] std::size_t present() const noexcept {
+    const auto first = std::find_if_not(states_.begin(), states_.begin() + pages_, is_present);
+    return static_cast<std::size_t>(first - states_.begin());
+  }
+  [[nodiscard]] bool none() const noexcept {
+    return known_ && std::none_of(states_.begin(), states_.begin() + pages_, is_present);
+  }
+
+ private:
+  static bool is_present(unsigned char state) noexcept { return (state & 1) != 0; }
+
+  std::array<unsigned char, 1024> states_;
+  std::size_t pages_;
+  bool known_;
+};
+
 /// The pages from the first one on that is not there.
 Pages absent(Pages pages) noexcept {
-  const std::uintptr_t page = page_size();
-  std::array<unsigned char, 1024> present;
   while (pages.begin < pages.end) {
-    const std::size_t count = std::min((pages.end - pages.begin) / page, present.size());
-    if (system_calls.mincore(reinterpret_cast<void*>(pages.begin), count * page, present.data()) !=
-        0) {
-      break;
-    }
-    const auto there = [](unsigned char state) { return (state & 1) != 0; };
-    const auto first = std::find_if_not(present.begin(), present.begin() + count, there);
-    const auto found = static_cast<std::size_t>(first - present.begin());
-    pages.begin += found * page;
-    if (found != count) break;
+    const Presence presence(pages);
+    if (!presence.known()) break;
+    pages.begin += presence.present() * page_size();
+    if (presence.present() != presence.pages()) break;
   }
   return pages;
 }
@@ -55,24 +75,85 @@ void advise(Pages pages, int advice) noexcept {
   (void)system_calls.madvise(reinterpret_cast<void*>(pages.begin), pages.end - pages.begin, advice);
 }
 
-}  // namespace
+/// CPU time: that of other threads is no cost of ours.
+std::chrono::nanoseconds thread_time() noexcept {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds{time.tv_sec} + std::chrono::nanoseconds{time.tv_nsec};
+}
 
-void populate(void* memory, std::size_t bytes) noexcept {
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+constexpr std::size_t longest_part = 2 * huge_page;
+
+PageSizes page_sizes;
+
+bool holds_huge_page(Pages pages) noexcept {
+  const std::uintptr_t first = (pages.begin + huge_page - 1) / huge_page * huge_page;
+  return first + huge_page <= pages.end;
+}
+
+/// Pages that are not there, of one size; of huge ones `around` is told, too.
+void populate_pages(Pages pages, Pages around) noexcept {
+  if (!holds_huge_page(pages)) return advise(pages, MADV_POPULATE_WRITE);
+  const bool tells = Presence(pages).none();
+  const bool huge = page_sizes.next_huge();
+  const auto before = thread_time();
+  if (huge) advise(around, MADV_HUGEPAGE);
+  advise(pages, MADV_POPULATE_WRITE);
+  if (tells) page_sizes.note(huge, pages.end - pages.begin, thread_time() - before);
+}
+
+/// As `populate` for the first part of the memory; returns how many bytes that is.
+std::size_t populate_part(void* memory, std::size_t bytes) noexcept {
   constexpr std::size_t worthwhile = std::size_t{64} << 10;
-  // Half of it is the least that surely holds a huge page.
-  constexpr std::size_t worthwhile_huge = std::size_t{4} << 20;
-  if (bytes < worthwhile) return;
+  if (bytes < worthwhile) return bytes;
   const int before = errno;
   // The pages at the ends may be others' as well, who have touched them. To populate pages that are
   // there takes a hundred times as long as to ask whether they are.
-  const Pages fresh = absent(pages_of(memory, bytes, false));
-  if (fresh.begin < fresh.end) {
-    // Outward: a block of malloc's that is a mapping of its own gets the advice as a whole, and
-    // stays one mapping.
-    if (bytes >= worthwhile_huge) advise(pages_of(memory, bytes, true), MADV_HUGEPAGE);
-    advise(fresh, MADV_POPULATE_WRITE);
+  const Pages all = pages_of(memory, bytes, false);
+  Pages part = absent(all);
+  const std::uintptr_t full = (part.begin + longest_part) / huge_page * huge_page;
+  if (part.end >= full + huge_page) part.end = full;  // else the rest is no part of its own
+  if (part.begin < part.end) {
+    // A block of malloc's that is a mapping of its own stays one, if all of it gets the advice.
+    Pages around = pages_of(memory, bytes, true);
+    if (part.begin != all.begin) around.begin = part.begin;
+    if (part.end != all.end) around.end = part.end;
+    populate_pages(part, around);
   }
   errno = before;
+  return part.end == all.end ? bytes : part.end - reinterpret_cast<std::uintptr_t>(memory);
+}
+
+}  // namespace
+
+bool PageSizes::next_huge() noexcept {
+  if (small_left_ <= 0) return true;
+  --small_left_;
+  return false;
+}
+
+void PageSizes::note(bool huge, std::size_t bytes, std::chrono::nanoseconds time) noexcept {
+  const double cost = static_cast<double>(time.count()) / static_cast<double>(bytes);
+  if (!huge) {
+    small_cost_ = cost;
+  } else if (cost > small_cost_) {
+    small_left_ = small_in_a_row;
+  }
+}
+
+void populate(void* memory, std::size_t bytes) noexcept {
+  auto* const begin = static_cast<std::byte*>(memory);
+  for (std::size_t done = 0; done < bytes;) done += populate_part(begin + done, bytes - done);
+}
+
+void populate_ahead(void* memory, std::size_t begin, std::size_t end,
+                    std::size_t capacity) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  const bool enters = (address + begin) / huge_page != (address + end) / huge_page;
+  if (begin != 0 && !enters) return;
+  if (end > capacity) return;  // it will be moved
+  populate_part(static_cast<std::byte*>(memory) + begin, capacity - begin);
 }
 
 }  // namespace libpool::detail

@@ -4,17 +4,47 @@
 /// nothing here.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
 
 #include <libpool/detail/export.hpp>
 
 namespace libpool::detail {
 
+/// Which pages come faster: huge ones cost a third of what as much memory in small ones does, or,
+/// where a virtual machine has given them back to its host, ten times as much. Having had one, it
+/// keeps it for a while, so that they are worth a look even then.
+///
+/// Pure: takes times and returns answers. Thread-safe, and without a lock that a forked child could
+/// find closed: a race costs one worse answer.
+class LIBPOOL_EXPORT PageSizes {
+ public:
+  /// Whether the next piece of memory is to have huge pages.
+  [[nodiscard]] bool next_huge() noexcept;
+
+  /// So many bytes of fresh memory took so long.
+  void note(bool huge, std::size_t bytes, std::chrono::nanoseconds time) noexcept;
+
+ private:
+  /// Pieces that have small pages after huge ones have cost more: they cost about as much together
+  /// as the one look at the others.
+  static constexpr int small_in_a_row = 8;
+
+  std::atomic<double> small_cost_{0};  ///< ns a byte
+  std::atomic<int> small_left_{1};     ///< the first one tells what to compare with
+};
+
 /// Gets the pages of memory that is about to be written from the kernel in one call, where there
-/// are many that are not there yet, and huge ones if it can: one by one, each by a fault of its
-/// own, they cost about as much as filling them twice more. Pages that are there but shared with a
-/// forked child are left to their faults. Changes no byte; a kernel that cannot do it (before Linux
-/// 5.14) changes nothing at all.
+/// are many that are not there yet, and huge ones where they come faster (see `PageSizes`): one by
+/// one, each by a fault of its own, they cost about as much as filling them twice more. Pages that
+/// are there but shared with a forked child are left to their faults. Changes no byte; a kernel
+/// that cannot do it (before Linux 5.14) changes nothing at all.
 LIBPOOL_EXPORT void populate(void* memory, std::size_t bytes) noexcept;
+
+/// The same for memory that is filled step by step, `capacity` bytes of it: before those from
+/// `begin` up to `end` are written, now and then gets the pages of some MiB from there on.
+LIBPOOL_EXPORT void populate_ahead(void* memory, std::size_t begin, std::size_t end,
+                                   std::size_t capacity) noexcept;
 
 }  // namespace libpool::detail

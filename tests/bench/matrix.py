@@ -45,7 +45,7 @@ CASES = [
     Case("W4/16M", "W4", "map over 64 buffers of 16 MiB", {"buffers": 64, "bytes": 2**24},
          {"buffers": 8}),
     Case("W5/uneven", "W5", "CPU-bound, uneven tasks: parallel efficiency",
-         {"size": 2, "budget": 0.2},
+         {"size": 8, "budget": 0.3},
          {"size": 1, "budget": 0.03}),
     Case("W5/short", "W5s", "tasks of 1 to 1000 µs, chunk size 1: parallel efficiency",
          {"budget": 0.1}, {"budget": 0.02}),

@@ -5,17 +5,22 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
 #include <libpool/detail/system.hpp>
 #include <tests/support/replaced.hpp>
 
+using libpool::detail::PageSizes;
 using libpool::detail::populate;
 using libpool::detail::system_calls;
 using libpool::testing::Replaced;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -68,14 +73,50 @@ TEST_CASE("pages that are there are left out where memory begins with them") {
   CHECK(memory[0] == std::byte{1});
 }
 
-TEST_CASE("much memory gets huge pages, as far as its first and last page reach") {
-  constexpr std::size_t size = 8 * mebibyte;
+TEST_CASE("huge pages are had while they cost less, and tried again after some small ones") {
+  PageSizes sizes;
+  CHECK_FALSE(sizes.next_huge());
+  sizes.note(false, mebibyte, 100us);
+  for (int i = 0; i < 20; ++i) {
+    CHECK(sizes.next_huge());
+    sizes.note(true, 2 * mebibyte, 200us);
+  }
+  for (int round = 0; round < 3; ++round) {
+    CHECK(sizes.next_huge());
+    sizes.note(true, mebibyte, 101us);
+    for (int i = 0; i < 8; ++i) {
+      CHECK_FALSE(sizes.next_huge());
+      sizes.note(false, mebibyte, 100us);
+    }
+  }
+  CHECK(sizes.next_huge());
+  sizes.note(true, mebibyte, 10us);
+  CHECK(sizes.next_huge());
+}
+
+TEST_CASE("much memory is populated in parts, each of whole huge pages or of small ones") {
+  constexpr std::size_t size = 64 * mebibyte;
   const Mapping mapping(size);
   const Replaced noted(system_calls.madvise, &note);
   const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   populate(memory + 16, size - 32);
-  CHECK(given == std::vector<Advice>{{0, size, MADV_HUGEPAGE},
-                                     {page, size - 2 * page, MADV_POPULATE_WRITE}});
+  std::size_t end = page;  // the first page may be somebody else's, too
+  for (auto call = given.begin(); call != given.end(); ++call) {
+    const bool huge = call->what == MADV_HUGEPAGE;
+    const Advice advised = *call;
+    if (huge) REQUIRE(++call != given.end());
+    CHECK(call->what == MADV_POPULATE_WRITE);
+    CHECK(call->offset == end);
+    end = call->offset + call->bytes;
+    const bool last = end == size - page;
+    CHECK((last || reinterpret_cast<std::uintptr_t>(memory + end) % (2 * mebibyte) == 0));
+    if (!huge) continue;
+    CHECK(advised.offset == (call->offset == page ? 0 : call->offset));
+    CHECK(advised.offset + advised.bytes == (last ? size : end));
+  }
+  CHECK(end == size - page);
+  // How many are huge is the machine's; that one is tried is not.
+  CHECK(std::ranges::count(given, MADV_HUGEPAGE, &Advice::what) > 0);
 }
 
 TEST_CASE("little memory, and a kernel that tells nothing, change nothing but the pages") {
