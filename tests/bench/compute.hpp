@@ -43,7 +43,7 @@ inline std::int64_t primes_of_thousand(std::int64_t thousand) {
 }
 
 /// First eight bytes of the SHA-256 of a buffer.
-inline std::int64_t digest(const std::string& buffer) {
+inline std::int64_t digest(std::string_view buffer) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> hash{};
   ::SHA256(reinterpret_cast<const unsigned char*>(buffer.data()), buffer.size(), hash.data());
   std::int64_t result = 0;
