@@ -60,14 +60,20 @@ void note(Fed& fed, const ChunkCodec::Pulled& pulled) {
   }
 }
 
+/// Bytes after which a chunk takes no more items. One that is cut by its bytes leaves the arena
+/// room for several.
+std::size_t enough_for_chunk(const detail::Batch::Terms& terms, const PayloadMemory& memory) {
+  if (terms.singly) return enough_bytes;
+  return terms.chunk_bytes == SIZE_MAX ? SIZE_MAX
+                                       : std::min(terms.chunk_bytes, memory.largest_block() / 4);
+}
+
 /// Pulls and encodes the items of one chunk behind what is written.
 void feed_chunk(Fed& fed, Parcel& parcel, std::size_t limit, std::uint64_t call_size,
-                TaskWriter& out) {
+                TaskWriter& out, std::size_t bytes) {
   out.align(part_alignment);
   const std::size_t begin = out.position();
   const std::size_t pulled_before = fed.pulled;
-  const auto& terms = parcel.job->batch->terms();
-  const std::size_t bytes = terms.singly ? enough_bytes : terms.chunk_bytes;
   const auto pulled =
       parcel.job->codec->encode({std::min<std::size_t>(limit, ring::max_chunk_items), bytes}, out);
   note(fed, pulled);
@@ -78,7 +84,7 @@ void feed_chunk(Fed& fed, Parcel& parcel, std::size_t limit, std::uint64_t call_
   chunk->items_size = out.position() - begin;
   chunk->first_index = fed.first_index + pulled_before;
   chunk->end = static_cast<std::uint32_t>(pulled.items);
-  chunk->bundled = terms.singly && pulled.items > 1;
+  chunk->bundled = parcel.job->batch->terms().singly && pulled.items > 1;
   fed.chunks.push_back(std::move(chunk));
 }
 
@@ -97,8 +103,9 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
     const std::exception_ptr call_error = encode_call(*job, out);
     const std::uint64_t call_size = out.position();
     const auto parcel = Parcel::make(job, most_chunks);
+    const std::size_t bytes = enough_for_chunk(batch.terms(), memory);
     do {
-      feed_chunk(fed, *parcel, limit, call_size, out);
+      feed_chunk(fed, *parcel, limit, call_size, out, bytes);
     } while (fed.chunks.size() < most_chunks && !fed.ended && fed.failed == 0 &&
              call_error == nullptr && out.position() < enough_bytes &&
              (limit = batch.next_chunk(fed.first_index + fed.pulled, bundle)) != 0);

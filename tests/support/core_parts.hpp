@@ -100,7 +100,9 @@ class TestCodec final : public detail::ChunkCodec {
     if (script_.call_fails) throw SerializationError("call", "Call");
   }
   Pulled encode(Limit limit, codec::ContiguousWriter& out) override {
+    const std::size_t begin = out.position();
     for (std::size_t items = 0; items < limit.items; ++items, ++next_) {
+      if (out.position() - begin >= limit.bytes) return {items, Pull::more};
       if (next_ == script_.items.size()) {
         if (!script_.input_throws) return {items, Pull::ended};
         return {items, Pull::input_threw, std::make_exception_ptr(std::runtime_error("input"))};

@@ -227,3 +227,16 @@ TEST_CASE("a payload that has grown takes no more chunks") {
   TestJob test({.items = {"a", std::string(20'000, 'x'), "b"}});
   CHECK(feed(test.job, 4, plain.memory).chunks.size() == 2);
 }
+
+TEST_CASE("a chunk that is cut by its bytes leaves the arena room for more; others are as asked") {
+  TestMemory plain(std::size_t{1} << 20);
+  const Script script{.items = Strings(10, std::string(40'000, 'x'))};
+  TestJob cut(script, {.chunk_bytes = std::size_t{1} << 20});
+  Fed fed = feed_chunk(cut, 10, plain.memory);
+  CHECK(fed.pulled == 2);
+  CHECK(fed.chunks.front()->payload->in_arena());
+  TestJob small(script, {.chunk_bytes = 1});
+  CHECK(feed_chunk(small, 10, plain.memory).pulled == 1);
+  TestJob as_asked(script);
+  CHECK(feed_chunk(as_asked, 10, plain.memory).pulled == 10);
+}
