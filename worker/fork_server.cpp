@@ -130,10 +130,13 @@ void Server::wait() noexcept {
   constexpr int quiet_ms = 5;
   const bool busy = starts_left_ || short_of_memory_;
   const bool short_of_spare = !busy && wants_spare_ && spare_.pid() == 0;
-  const int timeout = starts_left_ ? 0 : busy ? retry_ms : short_of_spare ? quiet_ms : -1;
+  const int timeout = starts_left_ || spare_.called_soon() ? 0
+                      : busy                               ? retry_ms
+                      : short_of_spare                     ? quiet_ms
+                                                           : -1;
   const int ready = system_calls.poll(sources.data(), sources.size(), timeout);
   if (ready < 0) return;
-  if (ready == 0 && short_of_spare) start_spare();
+  if (ready == 0 && timeout == quiet_ms) start_spare();
   if ((sources[0].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0 || sources[1].revents != 0) {
     ended_ = true;
     return;
@@ -334,7 +337,9 @@ void Server::send_owed(Place& place) noexcept {
     report.kind = Report::Kind::exited;
     report.code = place.code;
     report.status = place.status;
-    if (send(report, {})) place.owes_exited = false;
+    if (!send(report, {})) return;
+    place.owes_exited = false;
+    if (cpus_ > 1) spare_.will_be_called();
   }
 }
 

@@ -120,6 +120,15 @@ bool Spare::receive_death(std::uint32_t& index) noexcept {
          detail::receive_message(socket(), &index, sizeof index, {}).bytes == sizeof index;
 }
 
+void Spare::will_be_called() noexcept {
+  constexpr std::chrono::microseconds usual{300};
+  if (pid() != 0) called_by_ = std::chrono::steady_clock::now() + usual;
+}
+
+bool Spare::called_soon() const noexcept {
+  return pid() != 0 && std::chrono::steady_clock::now() < called_by_;
+}
+
 Forked Spare::call(std::uint32_t index, std::uint32_t generation) noexcept {
   std::uint32_t ignored = 0;
   while (receive_death(ignored)) {
@@ -136,6 +145,7 @@ Forked Spare::call(std::uint32_t index, std::uint32_t generation) noexcept {
 void Spare::forget() noexcept {
   if (call_ != nullptr) system_calls.munmap(std::exchange(call_, nullptr), sizeof(SpareCall));
   process_ = {};
+  called_by_ = {};
 }
 
 }  // namespace libpool::worker

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 
 #include <worker/place.hpp>
@@ -50,6 +51,13 @@ class Spare {
   /// The index of a worker that may be about to die. False if there is none.
   [[nodiscard]] bool receive_death(std::uint32_t& index) noexcept;
 
+  /// The host has been told of a death, and is about to want a worker in that place.
+  void will_be_called() noexcept;
+
+  /// That was a moment ago. The server had better look for the answer than wait for it: the kernel,
+  /// which takes the dead process apart, may not let go of this CPU before its next tick.
+  [[nodiscard]] bool called_soon() const noexcept;
+
   /// The spare takes this place, and is the caller's.
   [[nodiscard]] Forked call(std::uint32_t index, std::uint32_t generation) noexcept;
 
@@ -59,6 +67,7 @@ class Spare {
  private:
   Forked process_;
   SpareCall* call_ = nullptr;
+  std::chrono::steady_clock::time_point called_by_{};
 };
 
 }  // namespace libpool::worker

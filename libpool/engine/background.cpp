@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include <libpool/detail/system.hpp>
 #include <libpool/engine/engine.hpp>
@@ -14,8 +15,8 @@ namespace {
 
 /// How long the thread stays out of the way of others that drive: twice as long each time that it
 /// finds them still at it.
-constexpr long first_nap_ns = 100'000;
-constexpr long longest_nap_ns = 1'600'000;
+constexpr std::chrono::microseconds first_nap{100};
+constexpr std::chrono::microseconds longest_nap{1600};
 
 }  // namespace
 
@@ -26,7 +27,7 @@ void Engine::run_background() {
   Lock lock(mutex_);
   std::uint64_t seen = visits_;
   const auto flooded = [&] { return visits_ - seen > flood; };
-  timespec nap{.tv_sec = 0, .tv_nsec = first_nap_ns};
+  auto nap = first_nap;
   while (!background_stops_) {
     if (unattended_ == 0 && (driving_ || dispatcher_.spent_chunks() == 0)) {
       unattended_appeared_.wait(lock);
@@ -35,16 +36,14 @@ void Engine::run_background() {
       napping_ = true;
       role_given_up_.wait(lock, [this] { return !driving_ || background_stops_; });
       seen = visits_;
-      lock.unlock();
-      system_calls.nanosleep(&nap, nullptr);
-      nap.tv_nsec = std::min(2 * nap.tv_nsec, longest_nap_ns);
-      lock.lock();
+      background_stopped_.wait_for(lock, nap, [this] { return background_stops_; });
+      nap = std::min(2 * nap, longest_nap);
       napping_ = false;
     } else if (dispatcher_.spent_chunks() != 0) {
       destroy_spent(lock);  // what the submitters have left
     } else {
       seen = visits_;
-      nap.tv_nsec = first_nap_ns;
+      nap = first_nap;
       drive(
           lock, nullptr,
           [&] {
@@ -78,6 +77,7 @@ void Engine::stop_background() {
     background_stops_ = true;
     unattended_appeared_.notify_one();
     role_given_up_.notify_one();
+    background_stopped_.notify_one();
     kick(lock);
   }
   if (background_.joinable()) background_.join();

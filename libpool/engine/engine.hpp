@@ -162,9 +162,11 @@ class Engine final : public detail::ProcessCore {
   std::size_t followers_ = 0;     ///< threads that wait in `changed_`
   std::uint64_t generation_ = 0;  ///< counts what followers look at
   std::condition_variable changed_;
-  // The background thread waits here with no job, and while another thread drives.
+  // The background thread waits here with no job, while another thread drives, and for a nap after
+  // that.
   std::condition_variable unattended_appeared_;
   std::condition_variable role_given_up_;
+  std::condition_variable background_stopped_;
   bool background_stops_ = false;
   /// The background thread: it will drive soon after nobody else does.
   bool napping_ = false;
