@@ -136,7 +136,7 @@ void Server::wait() noexcept {
                                                            : -1;
   const int ready = system_calls.poll(sources.data(), sources.size(), timeout);
   if (ready < 0) return;
-  if (ready == 0 && timeout == quiet_ms) start_spare();
+  if (ready == 0 && short_of_spare) start_spare();
   if ((sources[0].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0 || sources[1].revents != 0) {
     ended_ = true;
     return;

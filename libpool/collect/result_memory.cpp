@@ -40,6 +40,7 @@ void ResultMemory::append(Bytes& piece, std::span<const std::byte> bytes) {
   const std::size_t after = piece.size() + bytes.size();
   if (after > piece.capacity()) {
     Bytes larger = take(std::max(after, 2 * piece.capacity()));
+    detail::populate(larger.data(), piece.size());
     larger.insert(larger.end(), piece.begin(), piece.end());
     give(std::exchange(piece, std::move(larger)));
   }

@@ -15,6 +15,11 @@
 namespace libpool::detail {
 namespace {
 
+/// Of most machines. A part ends where such a page does, and is the longer of two if the rest holds
+/// none.
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+constexpr std::size_t longest_part = 3 * huge_page;
+
 /// Whole pages, by their addresses.
 struct Pages {
   std::uintptr_t begin;
@@ -33,7 +38,8 @@ Pages pages_of(const void* memory, std::size_t bytes, bool outward) noexcept {
   return {up(address), down(address + bytes)};
 }
 
-/// Which of the pages are there, of the first 1024; all, where the kernel does not tell.
+/// Which of the pages are there, of as many as a part has; where the kernel does not tell, it is
+/// not `known`.
 class Presence {
  public:
   explicit Presence(Pages pages) noexcept
@@ -55,7 +61,7 @@ class Presence {
  private:
   static bool is_present(unsigned char state) noexcept { return (state & 1) != 0; }
 
-  std::array<unsigned char, 1024> states_;
+  std::array<unsigned char, longest_part / 4096> states_;
   std::size_t pages_;
   bool known_;
 };
@@ -71,8 +77,9 @@ Pages absent(Pages pages) noexcept {
   return pages;
 }
 
-void advise(Pages pages, int advice) noexcept {
-  (void)system_calls.madvise(reinterpret_cast<void*>(pages.begin), pages.end - pages.begin, advice);
+bool advise(Pages pages, int advice) noexcept {
+  return system_calls.madvise(reinterpret_cast<void*>(pages.begin), pages.end - pages.begin,
+                              advice) == 0;
 }
 
 /// CPU time: that of other threads is no cost of ours.
@@ -81,9 +88,6 @@ std::chrono::nanoseconds thread_time() noexcept {
   ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return std::chrono::seconds{time.tv_sec} + std::chrono::nanoseconds{time.tv_nsec};
 }
-
-constexpr std::size_t huge_page = std::size_t{2} << 20;
-constexpr std::size_t longest_part = 2 * huge_page;
 
 PageSizes page_sizes;
 
@@ -94,13 +98,18 @@ bool holds_huge_page(Pages pages) noexcept {
 
 /// Pages that are not there, of one size; of huge ones `around` is told, too.
 void populate_pages(Pages pages, Pages around) noexcept {
-  if (!holds_huge_page(pages)) return advise(pages, MADV_POPULATE_WRITE);
-  const bool tells = Presence(pages).none();
+  if (!holds_huge_page(pages)) {
+    (void)advise(pages, MADV_POPULATE_WRITE);
+    return;
+  }
+  const bool fresh = Presence(pages).none();
   const bool huge = page_sizes.next_huge();
   const auto before = thread_time();
-  if (huge) advise(around, MADV_HUGEPAGE);
-  advise(pages, MADV_POPULATE_WRITE);
-  if (tells) page_sizes.note(huge, pages.end - pages.begin, thread_time() - before);
+  const bool advised = !huge || advise(around, MADV_HUGEPAGE);
+  const bool populated = advise(pages, MADV_POPULATE_WRITE);
+  if (fresh && advised && populated) {
+    page_sizes.note(huge, pages.end - pages.begin, thread_time() - before);
+  }
 }
 
 /// As `populate` for the first part of the memory; returns how many bytes that is.
@@ -112,10 +121,10 @@ std::size_t populate_part(void* memory, std::size_t bytes) noexcept {
   // there takes a hundred times as long as to ask whether they are.
   const Pages all = pages_of(memory, bytes, false);
   Pages part = absent(all);
-  const std::uintptr_t full = (part.begin + longest_part) / huge_page * huge_page;
+  const std::uintptr_t full = (part.begin + longest_part) / huge_page * huge_page - huge_page;
   if (part.end >= full + huge_page) part.end = full;  // else the rest is no part of its own
   if (part.begin < part.end) {
-    // A block of malloc's that is a mapping of its own stays one, if all of it gets the advice.
+    // A block of malloc's that is a mapping of its own stays one where all of it gets the advice.
     Pages around = pages_of(memory, bytes, true);
     if (part.begin != all.begin) around.begin = part.begin;
     if (part.end != all.end) around.end = part.end;
@@ -128,8 +137,12 @@ std::size_t populate_part(void* memory, std::size_t bytes) noexcept {
 }  // namespace
 
 bool PageSizes::next_huge() noexcept {
-  if (small_left_ <= 0) return true;
-  --small_left_;
+  if (small_left_ > 0) {
+    --small_left_;
+    return false;
+  }
+  if (++huge_in_a_row_ <= most_huge_in_a_row) return true;
+  huge_in_a_row_ = 0;
   return false;
 }
 
@@ -153,7 +166,9 @@ void populate_ahead(void* memory, std::size_t begin, std::size_t end,
   const bool enters = (address + begin) / huge_page != (address + end) / huge_page;
   if (begin != 0 && !enters) return;
   if (end > capacity) return;  // it will be moved
-  populate_part(static_cast<std::byte*>(memory) + begin, capacity - begin);
+  // What is further ahead may never be written.
+  const std::size_t window = (address + begin + longest_part) / huge_page * huge_page - address;
+  populate_part(static_cast<std::byte*>(memory) + begin, std::min(window, capacity) - begin);
 }
 
 }  // namespace libpool::detail

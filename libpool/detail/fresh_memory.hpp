@@ -13,8 +13,9 @@
 namespace libpool::detail {
 
 /// Which pages come faster: huge ones cost a third of what as much memory in small ones does, or,
-/// where a virtual machine has given them back to its host, ten times as much. Having had one, it
-/// keeps it for a while, so that they are worth a look even then.
+/// where a virtual machine has given them back to its host, ten times as much. It keeps those that
+/// it has had for a while, so that they are tried again and again. (Where the kernel gives huge
+/// pages unasked there is no choice.)
 ///
 /// Pure: takes times and returns answers. Thread-safe, and without a lock that a forked child could
 /// find closed: a race costs one worse answer.
@@ -30,9 +31,12 @@ class LIBPOOL_EXPORT PageSizes {
   /// Pieces that have small pages after huge ones have cost more: they cost about as much together
   /// as the one look at the others.
   static constexpr int small_in_a_row = 8;
+  /// Pieces of huge pages until what small ones cost is looked at again.
+  static constexpr int most_huge_in_a_row = 64;
 
   std::atomic<double> small_cost_{0};  ///< ns a byte
   std::atomic<int> small_left_{1};     ///< the first one tells what to compare with
+  std::atomic<int> huge_in_a_row_{0};
 };
 
 /// Gets the pages of memory that is about to be written from the kernel in one call, where there
@@ -43,7 +47,7 @@ class LIBPOOL_EXPORT PageSizes {
 LIBPOOL_EXPORT void populate(void* memory, std::size_t bytes) noexcept;
 
 /// The same for memory that is filled step by step, `capacity` bytes of it: before those from
-/// `begin` up to `end` are written, now and then gets the pages of some MiB from there on.
+/// `begin` up to `end` are written, now and then gets pages of the next 4 to 6 MiB.
 LIBPOOL_EXPORT void populate_ahead(void* memory, std::size_t begin, std::size_t end,
                                    std::size_t capacity) noexcept;
 

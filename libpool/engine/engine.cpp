@@ -108,6 +108,7 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
 
 Engine::Role::Role(Engine& engine, Lock& lock) noexcept : engine_(engine), lock_(lock) {
   engine_.driving_ = true;
+  engine_.first_round_ = true;
 }
 
 Engine::Role::~Role() {
@@ -258,6 +259,8 @@ bool Engine::turn(Lock& lock) {
 // Modelled in tests/model/pool.pml as round.
 bool Engine::round(Lock& lock) {
   const Clock::time_point now = Clock::now();
+  // Somebody waits for what this round brings, and often for no more.
+  if (std::exchange(first_round_, false)) thorough_at_ = now;
   const bool thorough =
       woken_ || --rounds_to_thorough_ <= 0 || now - thorough_at_ >= longest_between_thorough;
   if (thorough) {

@@ -172,7 +172,8 @@ class Engine final : public detail::ProcessCore {
   bool napping_ = false;
 
   // Owned by the driver.
-  bool woken_ = true;  ///< from sleep: the fork server or an open run may have something new
+  bool woken_ = true;        ///< from sleep: the fork server or an open run may have something new
+  bool first_round_ = true;  ///< of this driver
   int rounds_to_thorough_ = 0;
   Clock::time_point thorough_at_{};
   collect::Deliveries deliveries_;

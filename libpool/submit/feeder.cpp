@@ -107,7 +107,7 @@ Fed feed(const std::shared_ptr<Job>& job, std::size_t most_chunks, PayloadMemory
     do {
       feed_chunk(fed, *parcel, limit, call_size, out, bytes);
     } while (fed.chunks.size() < most_chunks && !fed.ended && fed.failed == 0 &&
-             call_error == nullptr && out.position() < enough_bytes &&
+             call_error == nullptr && out.position() < std::min(enough_bytes, bytes) &&
              (limit = batch.next_chunk(fed.first_index + fed.pulled, bundle)) != 0);
     if (call_error != nullptr) {
       fed.chunks.clear();

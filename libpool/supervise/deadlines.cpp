@@ -91,6 +91,7 @@ bool Supervisor::expire(std::uint32_t slot, submit::Chunk& chunk, std::uint32_t 
   ++still->next;
   still->attempts = 0;
   still->partial.drop();
+  policy_.resolved();
   record.doomed = true;
   kill(worker);
   return true;

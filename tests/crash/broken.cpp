@@ -200,17 +200,26 @@ TEST_CASE("an item resolved resets the count of failed starts") {
   CHECK(pool.map(plain, numbers(30), {.chunksize = 1}) == numbers(30));
 }
 
-TEST_CASE("an item resolved by a crash resets the count too") {
+TEST_CASE("an item resolved by a crash or a timeout resets the count too") {
+  const libpool::PoolOptions options{.initializer =
+                                         [] {
+                                           if (++oracle::page.words[8] % 3 != 0)
+                                             throw std::runtime_error("not yet");
+                                         },
+                                     .restart_intensity = 3};
+  {
+    oracle::Fresh fresh;
+    ProcessPool pool(1, options);
+    for (auto& outcome :
+         pool.try_map([](int) -> int { ::_exit(1); }, numbers(10), {.chunksize = 1})) {
+      CHECK_THROWS_AS(outcome.value(), libpool::WorkerCrashed);
+    }
+  }
   oracle::Fresh fresh;
-  ProcessPool pool(1, {.initializer =
-                           [] {
-                             if (++oracle::page.words[8] % 3 != 0)
-                               throw std::runtime_error("not yet");
-                           },
-                       .restart_intensity = 3});
+  ProcessPool pool(1, options);
   for (auto& outcome :
-       pool.try_map([](int) -> int { ::_exit(1); }, numbers(10), {.chunksize = 1})) {
-    CHECK_THROWS_AS(outcome.value(), libpool::WorkerCrashed);
+       pool.try_map([](int) -> int { return ::pause(); }, numbers(10), {.timeout = 5ms})) {
+    CHECK_THROWS_AS(outcome.value(), libpool::TaskTimeout);
   }
 }
 
