@@ -106,11 +106,6 @@ Engine::Engine(const ring::PoolDescription& pool, const PoolOptions& options)
   }
 }
 
-Engine::Role::Role(Engine& engine, Lock& lock) noexcept : engine_(engine), lock_(lock) {
-  engine_.driving_ = true;
-  engine_.first_round_ = true;
-}
-
 Engine::Role::~Role() {
   if (!lock_.owns_lock()) lock_.lock();
   engine_.driving_ = false;

@@ -65,7 +65,9 @@ class Engine final : public detail::ProcessCore {
   /// is then closed.
   class Role {
    public:
-    Role(Engine& engine, Lock& lock) noexcept;
+    Role(Engine& engine, Lock& lock) noexcept : engine_(engine), lock_(lock) {
+      engine_.driving_ = engine_.first_round_ = true;
+    }
     Role(const Role&) = delete;
     Role& operator=(const Role&) = delete;
     ~Role();
