@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 constexpr std::size_t longest_part = 3 * huge_page;
 
-/// Whole pages, by their addresses.
+/// By their addresses.
 struct Pages {
   std::uintptr_t begin;
   std::uintptr_t end;
@@ -28,14 +28,11 @@ struct Pages {
 
 std::uintptr_t page_size() noexcept { return static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)); }
 
-/// The pages from the first to the last that the memory touches (`outward`), or that it fills.
-Pages pages_of(const void* memory, std::size_t bytes, bool outward) noexcept {
+/// Those that the memory fills.
+Pages pages_of(const void* memory, std::size_t bytes) noexcept {
   const std::uintptr_t page = page_size();
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
-  const auto up = [page](std::uintptr_t at) { return (at + page - 1) / page * page; };
-  const auto down = [page](std::uintptr_t at) { return at / page * page; };
-  if (outward) return {down(address), up(address + bytes)};
-  return {up(address), down(address + bytes)};
+  return {(address + page - 1) / page * page, (address + bytes) / page * page};
 }
 
 /// Which of the pages are there, of as many as a part has; where the kernel does not tell, it is
@@ -96,8 +93,8 @@ bool holds_huge_page(Pages pages) noexcept {
   return first + huge_page <= pages.end;
 }
 
-/// Pages that are not there, of one size; of huge ones `around` is told, too.
-void populate_pages(Pages pages, Pages around) noexcept {
+/// Pages that are not there, all of one size where that matters.
+void populate_pages(Pages pages) noexcept {
   if (!holds_huge_page(pages)) {
     (void)advise(pages, MADV_POPULATE_WRITE);
     return;
@@ -105,7 +102,7 @@ void populate_pages(Pages pages, Pages around) noexcept {
   const bool fresh = Presence(pages).none();
   const bool huge = page_sizes.next_huge();
   const auto before = thread_time();
-  const bool advised = !huge || advise(around, MADV_HUGEPAGE);
+  const bool advised = !huge || advise(pages, MADV_HUGEPAGE);
   const bool populated = advise(pages, MADV_POPULATE_WRITE);
   if (fresh && advised && populated) {
     page_sizes.note(huge, pages.end - pages.begin, thread_time() - before);
@@ -119,17 +116,11 @@ std::size_t populate_part(void* memory, std::size_t bytes) noexcept {
   const int before = errno;
   // The pages at the ends may be others' as well, who have touched them. To populate pages that are
   // there takes a hundred times as long as to ask whether they are.
-  const Pages all = pages_of(memory, bytes, false);
+  const Pages all = pages_of(memory, bytes);
   Pages part = absent(all);
   const std::uintptr_t full = (part.begin + longest_part) / huge_page * huge_page - huge_page;
   if (part.end >= full + huge_page) part.end = full;  // else the rest is no part of its own
-  if (part.begin < part.end) {
-    // A block of malloc's that is a mapping of its own stays one where all of it gets the advice.
-    Pages around = pages_of(memory, bytes, true);
-    if (part.begin != all.begin) around.begin = part.begin;
-    if (part.end != all.end) around.end = part.end;
-    populate_pages(part, around);
-  }
+  if (part.begin < part.end) populate_pages(part);
   errno = before;
   return part.end == all.end ? bytes : part.end - reinterpret_cast<std::uintptr_t>(memory);
 }

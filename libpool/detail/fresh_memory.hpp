@@ -13,9 +13,9 @@
 namespace libpool::detail {
 
 /// Which pages come faster: huge ones cost a third of what as much memory in small ones does, or,
-/// where a virtual machine has given them back to its host, ten times as much. It keeps those that
-/// it has had for a while, so that they are tried again and again. (Where the kernel gives huge
-/// pages unasked there is no choice.)
+/// where a virtual machine has given them back to its host, ten times as much. A machine keeps
+/// those that it has got back for a while, so that they are tried again and again. (Where the
+/// kernel gives huge pages unasked there is no choice.)
 ///
 /// Pure: takes times and returns answers. Thread-safe, and without a lock that a forked child could
 /// find closed: a race costs one worse answer.
@@ -42,8 +42,8 @@ class LIBPOOL_EXPORT PageSizes {
 /// Gets the pages of memory that is about to be written from the kernel in one call, where there
 /// are many that are not there yet, and huge ones where they come faster (see `PageSizes`): one by
 /// one, each by a fault of its own, they cost about as much as filling them twice more. Pages that
-/// are there but shared with a forked child are left to their faults. Changes no byte; a kernel
-/// that cannot do it (before Linux 5.14) changes nothing at all.
+/// are there but shared with a forked child are left to their faults. Changes no byte. A kernel
+/// that cannot do it (before Linux 5.14) leaves all to their faults, with huge pages if it can.
 LIBPOOL_EXPORT void populate(void* memory, std::size_t bytes) noexcept;
 
 /// The same for memory that is filled step by step, `capacity` bytes of it: before those from
