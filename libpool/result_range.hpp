@@ -64,7 +64,10 @@ class ResultRange {
 
   /// The next item, or nothing at the end, and again after it. Throws the item's error, that of the
   /// input after the items before it, or the pool's; `PoolError` in a foreign process.
-  std::optional<T> next() { return next_before(std::nullopt); }
+  std::optional<T> next() {
+    if (std::optional<T> item = take_at_once()) return item;
+    return next_before(std::nullopt);
+  }
 
   /// The same; throws `TimeoutError` if the item is not there in time (zero or less: now). Nothing
   /// is lost.
@@ -85,6 +88,16 @@ class ResultRange {
   void swap(ResultRange& other) noexcept { store_.swap(other.store_); }
 
  private:
+  /// The next item, if taking it is all that has to be done.
+  std::optional<T> take_at_once() {
+    if constexpr (std::is_same_v<T, typename Store::Result>) {
+      store_->core().check_process();
+      return store_->take_at_once();
+    } else {
+      return std::nullopt;
+    }
+  }
+
   std::optional<T> next_before(detail::Deadline deadline) {
     std::optional<T> item;
     std::exception_ptr error;
@@ -130,6 +143,10 @@ class ResultRange<T>::iterator {
       return *this;
     }
     error_ = nullptr;
+    if (std::optional<T> item = range_->take_at_once()) {
+      value_.emplace(std::move(*item));
+      return *this;
+    }
     const auto taken = range_->store_->wait(value_, error_, std::nullopt);
     at_end_ = taken == detail::Taken::end;
     last_ = taken == detail::Taken::error;

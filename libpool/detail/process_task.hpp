@@ -226,14 +226,18 @@ class TypedChunkCodec final : public ChunkCodec {
                                                          codec::ContiguousWriter& out) {
     const std::size_t chunk = out.position();
     std::size_t items = 0;
+    std::exception_ptr error = nullptr;
     for (; items < limit.items; ++items) {
       const std::size_t begin = out.position();
       if (begin - chunk >= limit.bytes) break;
-      std::exception_ptr failed = nullptr;
+      bool failed = false;
       try {
-        const bool more =
-            source_.next([&](const auto&... argument) { failed = try_encode(out, argument...); },
-                         [&](std::exception_ptr error) { failed = std::move(error); });
+        const bool more = source_.next(
+            [&](const auto&... argument) { failed = !try_encode(out, error, argument...); },
+            [&](std::exception_ptr thrown) {
+              error = std::move(thrown);
+              failed = true;
+            });
         if (!more) return {items, Pull::ended};
       } catch (abi::__forced_unwind&) {
         throw;
@@ -241,9 +245,9 @@ class TypedChunkCodec final : public ChunkCodec {
         out.rewind(begin);
         return {items, Pull::input_threw, std::current_exception()};
       }
-      if (failed != nullptr) {
+      if (failed) {
         out.rewind(begin);
-        return {items, Pull::item_failed, failed};
+        return {items, Pull::item_failed, error};
       }
     }
     return {items, Pull::more};
@@ -251,15 +255,17 @@ class TypedChunkCodec final : public ChunkCodec {
 
   /// What the codec or the writer throws must not be taken for what the input throws.
   template <class... A>
-  LIBPOOL_CATCHES_FORCED_UNWIND static std::exception_ptr try_encode(codec::ContiguousWriter& out,
-                                                                     const A&... arguments) {
+  LIBPOOL_CATCHES_FORCED_UNWIND static bool try_encode(codec::ContiguousWriter& out,
+                                                       std::exception_ptr& error,
+                                                       const A&... arguments) {
     try {
       encode_item<Arguments>(out, arguments...);
-      return nullptr;
+      return true;
     } catch (abi::__forced_unwind&) {
       throw;
     } catch (...) {
-      return encoding_error();
+      error = encoding_error();
+      return false;
     }
   }
   /// The exception being handled, as a `SerializationError`.

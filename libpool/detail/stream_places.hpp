@@ -142,6 +142,22 @@ class StreamPlaces {
     ++taken_;
   }
 
+  /// Whether the next one is known to be there, a value, and in the segment at hand.
+  [[nodiscard]] bool value_at_hand() const noexcept {
+    return taken_ != known_ && !at_segment_end() &&
+           Place{*current_, taken_ - begin_}.state() == State::value;
+  }
+
+  /// Takes the next one, which is a value at hand.
+  [[nodiscard]] R take_value() noexcept {
+    const Place place{*current_, taken_ - begin_};
+    R value = std::move(place.value());
+    std::destroy_at(&place.value());
+    place.state() = State::empty;
+    ++taken_;
+    return value;
+  }
+
   [[nodiscard]] std::size_t taken() const noexcept { return taken_; }
 
  private:

@@ -158,6 +158,17 @@ class StreamStore : public Batch {
     return taken;
   }
 
+  /// The next item if it is a result, and taking it is all that has to be done; else nothing, and
+  /// `wait` does the rest. It is worth a function of its own because here the value stays in
+  /// registers.
+  [[nodiscard]] std::optional<Result> take_at_once() noexcept {
+    if constexpr (std::is_nothrow_move_constructible_v<Result>) {
+      const std::lock_guard takers(takers_);
+      if (places_.value_at_hand() && !tells_of(places_.taken() + 1)) return places_.take_value();
+    }
+    return std::nullopt;
+  }
+
   /// Waits for the next of these. `nothing_yet`: `deadline` passed first. Throws `PoolError` in a
   /// foreign process.
   template <class Wanted>
@@ -230,11 +241,15 @@ class StreamStore : public Batch {
     return false;
   }
 
+  [[nodiscard]] bool tells_of(std::size_t taken) const noexcept {
+    return (taken & (told_at_once() - 1)) == 0;
+  }
+
   /// Called under the takers' lock. True if feeding waits for what was taken, and nobody else says
   /// so.
   [[nodiscard]] bool tell_taken() noexcept {
     const std::size_t taken = places_.taken();
-    if ((taken & (told_at_once() - 1)) != 0) return false;
+    if (!tells_of(taken)) return false;
     taken_.store(taken);
     if (taken < awaited_.load()) return false;
     const std::lock_guard lock(mutex_);
