@@ -46,10 +46,12 @@ struct PoolOptions {
   /// few hundred typical chunks, and several of 16 MiB.
   std::size_t task_memory = std::size_t{128} << 20;
 
-  /// Bytes of each worker's result ring; rounded up to a power of two, at least 4 KiB and at most
-  /// 1 GiB. Results larger than it are streamed through it. 128 KiB stay in a CPU's second-level
-  /// cache.
-  std::size_t result_ring = std::size_t{128} << 10;
+  /// Bytes of each worker's result ring, at most; rounded up to a power of two, at least 4 KiB and
+  /// at most 1 GiB. It begins with a quarter of them, and grows for a worker whose results are
+  /// larger than parts of that. Results larger than the ring are streamed through it. 128 KiB stay
+  /// in a CPU's second-level cache; of 512 KiB a worker can fill a part while the parent has others
+  /// to do.
+  std::size_t result_ring = std::size_t{512} << 10;
 
   /// Largest single result in bytes; a larger one becomes a `SerializationError` of its item.
   /// Guards the parent against a runaway worker.

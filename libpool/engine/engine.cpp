@@ -66,7 +66,7 @@ timespec time_left(Clock::time_point until) noexcept {
 
 /// Bytes of a chunk's results such that all that a worker may find published fit into its ring.
 std::size_t results_while_napping(const ring::PoolDescription& pool) noexcept {
-  const std::size_t share = std::size_t{pool.result_ring} * pool.workers / pool.task_slots;
+  const std::size_t share = ring::first_part(pool.result_ring) * pool.workers / pool.task_slots;
   return share - std::min(share, 2 * ring::record_alignment);
 }
 

@@ -26,6 +26,15 @@ void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);
 }
 
+bool try_reserve(memory::MemoryFile& file, std::size_t offset, std::size_t bytes) {
+  try {
+    file.reserve(offset, bytes);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 ring::PoolDescription describe(std::size_t workers, const PoolOptions& options) {
@@ -66,7 +75,9 @@ Segments::Segments(const ring::PoolDescription& pool)
   tasks_.reserve(
       0, task_layout_.arena_offset() + std::min<std::size_t>(first_arena, pool.task_memory));
   claims_.reserve(0, claim_layout_.total());
-  lanes_.reserve(0, lane_layout_.total());
+  for (std::uint32_t worker = 0; worker < pool.workers; ++worker) {
+    lanes_.reserve(lane_layout_.offset(worker), lane_layout_.first());
+  }
   task_region_ = memory::map(tasks_.fd(), 0, task_layout_.total(), Access::read_write);
   claim_region_ = memory::map(claims_.fd(), 0, claim_layout_.total(), Access::read_write);
   lane_region_ = memory::map(lanes_.fd(), 0, lane_layout_.total(), Access::read_write);
@@ -92,12 +103,17 @@ ring::TaskPublisher Segments::publisher() const {
           claim_layout_.claims(memory::address(claim_region_))};
 }
 
-std::vector<ring::ResultReader> Segments::readers() const {
+std::vector<ring::ResultReader> Segments::readers() {
   std::vector<ring::ResultReader> readers;
   readers.reserve(pool_.workers);
   for (std::uint32_t worker = 0; worker < pool_.workers; ++worker) {
-    std::byte* lane = memory::address(lane_region_) + lane_layout_.offset(worker);
-    readers.emplace_back(lane_layout_.header(lane), lane_layout_.ring(lane));
+    const std::size_t offset = lane_layout_.offset(worker);
+    std::byte* lane = memory::address(lane_region_) + offset;
+    readers.emplace_back(lane_layout_.header(lane), lane_layout_.ring(lane), [this, offset] {
+      const std::size_t first = lane_layout_.first();
+      const std::size_t rest = lane_layout_.stride() - first;
+      return rest == 0 || try_reserve(lanes_, offset + first, rest);
+    });
   }
   return readers;
 }
@@ -108,12 +124,8 @@ std::byte* Segments::arena_base() const noexcept {
 
 memory::Arena Segments::arena() {
   return {pool_.task_memory, first_arena, [this](std::size_t offset, std::size_t bytes) {
-            try {
-              tasks_.reserve(task_layout_.arena_offset() + offset, bytes);
-              return true;
-            } catch (const std::exception&) {
-              return false;  // payloads wait on the heap instead
-            }
+            // Without more room payloads wait on the heap.
+            return try_reserve(tasks_, task_layout_.arena_offset() + offset, bytes);
           }};
 }
 

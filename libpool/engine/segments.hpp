@@ -27,7 +27,8 @@ class Segments {
   [[nodiscard]] ring::WaitingWord& waiting() const noexcept;
   [[nodiscard]] std::span<ring::StopWord> stops() const noexcept;
   [[nodiscard]] ring::TaskPublisher publisher() const;
-  [[nodiscard]] std::vector<ring::ResultReader> readers() const;
+  /// Of all lanes; each reserves the rest of its lane when it is worth it.
+  [[nodiscard]] std::vector<ring::ResultReader> readers();
   [[nodiscard]] std::byte* arena_base() const noexcept;
 
   /// The arena over the task file, which it reserves in steps.

@@ -75,13 +75,16 @@ class ClaimLayout {
 };
 
 /// Lanes: for each worker a page for the header, then its ring; `stride` bytes apart, so that each
-/// can be mapped alone.
+/// can be mapped alone. The first `first` bytes of each are reserved from the start.
 class LaneLayout {
  public:
   explicit constexpr LaneLayout(const PoolDescription& pool) noexcept
       : workers_(pool.workers), ring_(pool.result_ring) {}
   [[nodiscard]] constexpr std::size_t stride() const noexcept {
     return lane_header_bytes + round_up(ring_, page_size);
+  }
+  [[nodiscard]] constexpr std::size_t first() const noexcept {
+    return lane_header_bytes + round_up(first_part(ring_), page_size);
   }
   [[nodiscard]] constexpr std::size_t offset(std::uint32_t worker) const noexcept {
     return worker * stride();

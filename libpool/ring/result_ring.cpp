@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <thread>
+#include <utility>
 
 #include <libpool/detail/system.hpp>
 
@@ -21,6 +22,10 @@ static_assert(least_room >= sizeof(RecordHeader) + largest_run_result);
 /// written.
 constexpr std::size_t records_in_ring = 4;
 
+/// A ring gets its whole memory once so many times its bytes have come in fragments: then what that
+/// costs, once, is little beside it.
+constexpr std::size_t rings_in_fragments = 2;
+
 /// Looks for room this often before it sleeps: the parent is probably copying. After the first few
 /// it lets others, the parent perhaps, have the CPU in between.
 constexpr int looks_before_sleep = 60;
@@ -33,7 +38,7 @@ constexpr std::size_t padded(std::size_t bytes) noexcept {
 }  // namespace
 
 ResultWriter::ResultWriter(LaneHeader& lane, std::span<std::byte> ring, Doorbell doorbell) noexcept
-    : lane_(&lane), ring_(ring), doorbell_(doorbell) {}
+    : lane_(&lane), ring_(ring), size_(first_part(ring.size())), doorbell_(doorbell) {}
 
 void ResultWriter::begin(RecordKind kind, std::uint64_t ticket, std::uint32_t slot,
                          std::uint32_t item) {
@@ -41,7 +46,23 @@ void ResultWriter::begin(RecordKind kind, std::uint64_t ticket, std::uint32_t sl
   ticket_ = ticket;
   item_ = slot | std::uint64_t{item} << 32;
   flushed_ = 0;
+  if (large_ != whole_) [[unlikely]]
+    use(large_);
+  large_ = false;
   open_fragment();
+}
+
+/// Uses the whole ring from here on, or only what it begins with, if that is possible now.
+void ResultWriter::use(bool whole) noexcept {
+  // Relaxed: the memory is there before it is granted, by a system call.
+  if (whole && lane_->granted.load(std::memory_order_relaxed) == 0) return;
+  // What is published lies where the size in use says.
+  if (lane_->head.load(std::memory_order_acquire) != tail_) return;
+  whole_ = whole;
+  size_ = whole ? ring_.size() : first_part(ring_.size());
+  // Relaxed: the next store of `tail` or `run` makes it visible; pairs with
+  // ResultReader::notice_size.
+  lane_->whole.store(whole ? 1 : 0, std::memory_order_relaxed);
 }
 
 // Modelled in tests/model/pool.pml as publish.
@@ -52,15 +73,17 @@ void ResultWriter::publish() noexcept {
 
 void ResultWriter::make_room(std::size_t wanted) {
   flushed_ += static_cast<std::size_t>(cursor_ - begin_);
+  // Not only because the end of the ring came first.
+  large_ = large_ || flushed_ + wanted > size_ / records_in_ring;
   close_fragment(false, static_cast<std::uint32_t>(std::min<std::size_t>(wanted, UINT32_MAX)));
   open_fragment();
 }
 
 void ResultWriter::open_fragment() {
   wait_for_room();
-  const std::size_t offset = tail_ & (ring_.size() - 1);
-  const std::size_t most = std::max(ring_.size() / records_in_ring, least_room);
-  const std::size_t contiguous = std::min({room(), ring_.size() - offset, most});
+  const std::size_t offset = tail_ & (size_ - 1);
+  const std::size_t most = std::max(size_ / records_in_ring, least_room);
+  const std::size_t contiguous = std::min({room(), size_ - offset, most});
   begin_ = cursor_ = ring_.data() + offset + sizeof(RecordHeader);
   end_ = ring_.data() + offset + contiguous;
 }
@@ -126,7 +149,7 @@ void ResultWriter::close_run(std::uint32_t items, std::size_t size) noexcept {
 std::size_t ResultWriter::room() const noexcept {
   // Acquire: the parent has finished reading what it gave back; pairs with ResultReader::give_back.
   const std::uint64_t head = lane_->head.load(std::memory_order_acquire);
-  return ring_.size() - static_cast<std::size_t>(tail_ - head);
+  return size_ - static_cast<std::size_t>(tail_ - head);
 }
 
 void ResultWriter::wait_for_room() noexcept {
@@ -141,7 +164,7 @@ void ResultWriter::wait_for_room() noexcept {
     lane_->park.announce(ParkWord::State::blocked);
     // The second look. Its load must not move before the announcement; both are seq_cst.
     const std::uint64_t head = lane_->head.load(std::memory_order_seq_cst);
-    if (ring_.size() - static_cast<std::size_t>(tail_ - head) >= least_room) {
+    if (size_ - static_cast<std::size_t>(tail_ - head) >= least_room) {
       lane_->park.stay();
       return;
     }
@@ -152,18 +175,28 @@ void ResultWriter::wait_for_room() noexcept {
 bool ResultReader::refresh() noexcept {
   // Acquire: pairs with close_fragment. Read once; every check is made on this value.
   const std::uint64_t tail = lane_->tail.load(std::memory_order_acquire);
-  if (tail - head_ > ring_.size() || tail % record_alignment != 0 || tail < noticed_) return false;
+  if (!notice_size()) return false;
+  if (tail - head_ > size_ || tail % record_alignment != 0 || tail < noticed_) return false;
   noticed_ = tail;
+  return true;
+}
+
+/// Takes notice of how much of the ring is in use. Call after an acquire load of what was published
+/// last: that is not newer, because nothing changes before the parent has taken what was published.
+bool ResultReader::notice_size() noexcept {
+  const std::uint32_t whole = lane_->whole.load(std::memory_order_relaxed);
+  if (whole > (granted_ ? 1u : 0u)) return false;
+  size_ = whole == 1 ? ring_.size() : first_part(ring_.size());
   return true;
 }
 
 ResultReader::Look ResultReader::look(RecordHeader& header,
                                       std::span<const std::byte>& payload) const noexcept {
   if (head_ == noticed_) return Look::empty;
-  const std::size_t offset = head_ & (ring_.size() - 1);
+  const std::size_t offset = head_ & (size_ - 1);
   std::memcpy(&header, ring_.data() + offset, sizeof header);
   const std::size_t published = static_cast<std::size_t>(noticed_ - head_);
-  const std::size_t contiguous = std::min(published, ring_.size() - offset) - sizeof header;
+  const std::size_t contiguous = std::min(published, size_ - offset) - sizeof header;
   const bool known = header.kind >= static_cast<std::uint8_t>(RecordKind::value) &&
                      header.kind <= static_cast<std::uint8_t>(RecordKind::run);
   if (header.mark != record_mark(head_) || !known || header.last > 1 || header.zero != 0 ||
@@ -174,17 +207,18 @@ ResultReader::Look ResultReader::look(RecordHeader& header,
   return Look::record;
 }
 
-std::optional<std::uint32_t> ResultReader::look_open(
-    RecordHeader& header, std::span<const std::byte>& payload) const noexcept {
+std::optional<std::uint32_t> ResultReader::look_open(RecordHeader& header,
+                                                     std::span<const std::byte>& payload) noexcept {
   // Acquire: pairs with ResultWriter::open_run. A run that was opened elsewhere has been closed.
   if (lane_->run.load(std::memory_order_acquire) != noticed_ + 1) return std::nullopt;
+  if (!notice_size()) return std::nullopt;
   // An acquire read: the results before the item that it names are visible.
   const Progress progress = lane_->progress.read();
   // Only if nothing was published meanwhile does the progress word speak of this run.
   if (lane_->tail.load(std::memory_order_relaxed) != noticed_) return std::nullopt;
-  const std::size_t offset = noticed_ & (ring_.size() - 1);
+  const std::size_t offset = noticed_ & (size_ - 1);
   const std::size_t room =
-      std::min(ring_.size() - offset, ring_.size() - static_cast<std::size_t>(noticed_ - given_));
+      std::min(size_ - offset, size_ - static_cast<std::size_t>(noticed_ - given_));
   if (room < sizeof header) return std::nullopt;
   header = {};
   std::memcpy(&header, ring_.data() + offset, open_header_bytes);
@@ -199,6 +233,12 @@ std::optional<std::uint32_t> ResultReader::look_open(
 
 void ResultReader::pass(const RecordHeader& header) noexcept {
   head_ += sizeof header + padded(static_cast<std::size_t>(header.bytes));
+  if (header.last == 1) [[likely]]
+    return;
+  in_fragments_ += header.bytes;
+  if (reserve_ == nullptr || in_fragments_ < rings_in_fragments * ring_.size()) return;
+  granted_ = std::exchange(reserve_, nullptr)();
+  lane_->granted.store(granted_ ? 1 : 0, std::memory_order_relaxed);
 }
 
 void ResultReader::give_back() noexcept {
@@ -218,6 +258,8 @@ void ResultReader::reset() noexcept {
   lane_->started.store(0, std::memory_order_relaxed);
   lane_->busy.store(0, std::memory_order_relaxed);
   lane_->run.store(0, std::memory_order_relaxed);
+  lane_->whole.store(0, std::memory_order_relaxed);
+  lane_->granted.store(granted_ ? 1 : 0, std::memory_order_relaxed);
   lane_->head.store(0, std::memory_order_relaxed);
   // Release: the fork server's message orders all of this before the next owner's start anyway.
   lane_->tail.store(0, std::memory_order_release);

@@ -8,15 +8,22 @@
 /// Results of one size lie side by side in a run, one record for many of them. While it is open
 /// each result is published by the progress word's step to the next item, and `tail` passes the run
 /// as a whole when it is closed.
+///
+/// A ring begins with a quarter of its bytes. When much has come in fragments the parent reserves
+/// the others, and from then on the worker has the whole ring for results that need several
+/// fragments, and the quarter, which stays in its cache, for those that do not.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include <libpool/codec/payload.hpp>
 #include <libpool/ring/death_word.hpp>
@@ -57,6 +64,12 @@ inline constexpr std::size_t open_header_bytes = offsetof(RecordHeader, bytes);
 /// Bytes of a result ring, at most: a record's length has 32 bits.
 inline constexpr std::size_t largest_result_ring = std::size_t{1} << 30;
 
+/// Bytes that a ring of so many begins with.
+[[nodiscard]] constexpr std::size_t first_part(std::size_t ring) noexcept {
+  constexpr std::size_t page = 4096;
+  return std::max(ring / 4, std::min(ring, page));
+}
+
 static_assert(std::is_trivially_copyable_v<RecordHeader>);
 
 /// Ties a record to its place, so that stale bytes are not taken for one.
@@ -75,8 +88,10 @@ struct LaneHeader {
   alignas(64) std::atomic<std::uint64_t> tail;  ///< bytes ever published
   std::atomic<std::uint64_t> run;               ///< 1 + the tail at which a run was opened last
   std::atomic<std::uint64_t> busy;              ///< ns spent on chunks
+  std::atomic<std::uint32_t> whole;  ///< 1: the whole ring is in use; changes while it is empty
   // Written by the parent.
   alignas(64) std::atomic<std::uint64_t> head;  ///< bytes ever consumed
+  std::atomic<std::uint32_t> granted;           ///< 1: the whole ring may be used
   // Written by both.
   alignas(64) ParkWord park;
   // Written by the worker at its start, and by the kernel at its death.
@@ -112,6 +127,7 @@ class ResultWriter final : public codec::PayloadWriter {
   void make_room(std::size_t wanted) override;
 
  private:
+  void use(bool whole) noexcept;
   void open_fragment();
   void close_fragment(bool last, std::uint32_t items = 0) noexcept;
   void write_open_header(bool last) noexcept;
@@ -121,7 +137,10 @@ class ResultWriter final : public codec::PayloadWriter {
   [[nodiscard]] std::size_t room() const noexcept;
 
   LaneHeader* lane_;
-  std::span<std::byte> ring_;
+  std::span<std::byte> ring_;  ///< of it the first `size_` bytes are in use
+  std::size_t size_;
+  bool whole_ = false;  ///< all of it is
+  bool large_ = false;  ///< the last outcome needed several fragments
   Doorbell doorbell_;
   // Of the record that was begun, as words of its header.
   std::uint64_t kind_ = 0;
@@ -134,12 +153,16 @@ class ResultWriter final : public codec::PayloadWriter {
 /// and checks the copy. Not thread-safe: guarded by the core's mutex.
 class ResultReader {
  public:
+  /// Reserves what a ring does not begin with; false if it cannot be had.
+  using Reserve = std::function<bool()>;
+
   ResultReader() = default;
-  ResultReader(LaneHeader& lane, std::span<std::byte> ring) noexcept : lane_(&lane), ring_(ring) {}
+  ResultReader(LaneHeader& lane, std::span<std::byte> ring, Reserve reserve = nullptr) noexcept
+      : lane_(&lane), ring_(ring), size_(first_part(ring.size())), reserve_(std::move(reserve)) {}
 
   enum class Look : std::uint8_t { empty, record, corrupt };
 
-  /// Takes notice of what has been published; false if `tail` is impossible.
+  /// Takes notice of what has been published; false if that is impossible.
   [[nodiscard]] bool refresh() noexcept;
 
   /// The next record up to the tail last noticed. The header is a private copy; the payload lies in
@@ -150,9 +173,10 @@ class ResultReader {
   /// the items from `header.item` up to, not including, the returned one are complete. Nothing if
   /// there is none. Of the header only what an open run has is set.
   [[nodiscard]] std::optional<std::uint32_t> look_open(
-      RecordHeader& header, std::span<const std::byte>& payload) const noexcept;
+      RecordHeader& header, std::span<const std::byte>& payload) noexcept;
 
-  /// Goes on behind the record that `look` showed.
+  /// Goes on behind the record that `look` showed. Once much has come in fragments, has the rest of
+  /// the ring reserved and grants it.
   void pass(const RecordHeader& header) noexcept;
 
   /// Gives the room of all passed records back and wakes the worker if it waits for room.
@@ -180,11 +204,17 @@ class ResultReader {
   }
 
  private:
+  [[nodiscard]] bool notice_size() noexcept;
+
   LaneHeader* lane_ = nullptr;
   std::span<std::byte> ring_;
-  std::uint64_t head_ = 0;     ///< private copy: this side alone writes it
-  std::uint64_t given_ = 0;    ///< head as the worker knows it
-  std::uint64_t noticed_ = 0;  ///< tail as last read
+  std::size_t size_ = 0;  ///< bytes in use of it, as last read
+  Reserve reserve_;       ///< null once it has been called
+  bool granted_ = false;
+  std::uint64_t in_fragments_ = 0;  ///< bytes before the last fragment of an outcome
+  std::uint64_t head_ = 0;          ///< private copy: this side alone writes it
+  std::uint64_t given_ = 0;         ///< head as the worker knows it
+  std::uint64_t noticed_ = 0;       ///< tail as last read
 };
 
 /// The worker's account of its own time, in its lane. The parent uses it for statistics and,

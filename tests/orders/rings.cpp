@@ -21,9 +21,11 @@ namespace {
 
 constexpr std::uint32_t workers = 2;
 constexpr std::uint32_t slots = 8;
-constexpr std::size_t ring_bytes = 4096;
+constexpr std::size_t ring_bytes = 16384;
 constexpr std::uint32_t items = 200;  // of each chunk: more records than a ring holds
 constexpr std::uint64_t chunks = 1000;
+constexpr std::size_t large =
+    700;  // numbers of a result that fills more than what a ring begins with
 
 /// One worker's lane over plain memory.
 struct Lane {
@@ -64,7 +66,8 @@ void run_in_runs(Lane& lane, ResultWriter& writer, const TaskDescriptor& task, s
   }
 }
 
-/// Odd chunks give their results in a run, even ones in a record each.
+/// Odd chunks give their results in a run, even ones in a record each, of which some are large: so
+/// the ring's size changes all the time.
 void run_chunk(Lane& lane, ResultWriter& writer, const TaskDescriptor& task, std::uint32_t slot) {
   const std::uint64_t ticket = task.ticket;
   if (ticket % 2 == 1) return run_in_runs(lane, writer, task, slot);
@@ -72,7 +75,9 @@ void run_chunk(Lane& lane, ResultWriter& writer, const TaskDescriptor& task, std
     lane.header.progress.enter({ticket, item, Phase::encode});
     writer.begin(RecordKind::value, ticket, slot, item);
     const std::uint64_t result = result_of(task.first_index, item);
-    writer.write(&result, sizeof result);
+    for (std::size_t i = 0; i < (item % 16 < 2 ? large : 1); ++i) {
+      writer.write(&result, sizeof result);
+    }
     writer.publish();
   }
 }
@@ -97,7 +102,9 @@ struct Book {
 class Parent {
  public:
   explicit Parent(Shared& shared) : shared_(shared), publisher_(shared.descriptors, shared.claims) {
-    for (Lane& lane : shared.lanes) readers_.emplace_back(lane.header, lane.ring);
+    for (Lane& lane : shared.lanes) {
+      readers_.emplace_back(lane.header, lane.ring, [] { return true; });
+    }
   }
 
   void run() {
@@ -126,7 +133,10 @@ class Parent {
     while (reader.look(header, payload) == ResultReader::Look::record) {
       const bool run = header.kind == static_cast<std::uint8_t>(RecordKind::run);
       // At the ring's end a result may begin with a fragment that has no room for any of it.
-      if (header.last == 1) take(header, run ? header.items : 1, payload);
+      if (header.last == 1)
+        take(header, run ? header.items : 1, payload);
+      else
+        look_through(header, payload);
       reader.pass(header);
       end_if_settled(header.slot);
     }
@@ -148,6 +158,15 @@ class Parent {
       std::memcpy(&result, payload.data() + i * sizeof result, sizeof result);
       require(result == result_of(book.ticket, item), "a result is what its item gives");
       ++book.settled;
+    }
+  }
+
+  /// A fragment of a large result repeats one number.
+  static void look_through(const RecordHeader& header, std::span<const std::byte> payload) {
+    for (std::size_t at = 0; at < payload.size(); at += sizeof(std::uint64_t)) {
+      std::uint64_t result = 0;
+      std::memcpy(&result, payload.data() + at, sizeof result);
+      require(result == result_of(header.ticket, header.item), "a fragment is of its item");
     }
   }
 

@@ -38,7 +38,9 @@ class Lane {
   [[nodiscard]] ring::ResultWriter make_writer() {
     return {header, ring_, ring::Doorbell(waiting, -1)};
   }
-  [[nodiscard]] ring::ResultReader make_reader() { return {header, ring_}; }
+  [[nodiscard]] ring::ResultReader make_reader(ring::ResultReader::Reserve reserve = nullptr) {
+    return {header, ring_, std::move(reserve)};
+  }
   [[nodiscard]] std::span<std::byte> ring() const { return ring_; }
 
   /// Writes one record as a worker does.

@@ -94,6 +94,9 @@ TEST_CASE("each lane is whole pages of its own: header, then ring") {
   for (const auto& pool : shapes()) {
     const LaneLayout layout(pool);
     CHECK(layout.stride() % page_size == 0);
+    CHECK(layout.first() % page_size == 0);
+    CHECK(layout.first() == page_size + std::max<std::size_t>(pool.result_ring / 4, page_size));
+    CHECK(layout.first() <= layout.stride());
     CHECK(layout.offset(0) == 0);
     CHECK(layout.total() == pool.workers * layout.stride());
     for (std::uint32_t worker = 0; worker < pool.workers; ++worker) {

@@ -293,16 +293,140 @@ TEST_CASE("an impossible tail is refused and moves nothing") {
   CHECK(forged.reader.refresh());
 }
 
+namespace {
+
+/// A ring of four times `ring_size` bytes, of which it begins with one.
+struct Growing {
+  explicit Growing(bool memory_there = true)
+      : reader(lane.make_reader([this, memory_there] {
+          ++asked;
+          return memory_there;
+        })) {}
+
+  /// Sends an outcome of so many bytes through the ring; returns its fragments.
+  std::size_t pass(std::size_t size) { return pass(size, writer); }
+  std::size_t pass(std::size_t size, ResultWriter& by) {
+    const auto bytes = pattern(size, ++sent);
+    std::jthread worker([&] { lane.put(by, RecordKind::value, 1, 0, 0, bytes); });
+    std::optional<Outcome> outcome;
+    Outcome partial;
+    REQUIRE(eventually([&] { return (outcome = take(reader, partial)).has_value(); }));
+    CHECK(outcome->bytes == bytes);
+    return outcome->fragments;
+  }
+
+  int asked = 0;
+  std::uint64_t sent = 0;
+  Lane lane{4 * ring_size};
+  ResultWriter writer = lane.make_writer();
+  ResultReader reader;
+};
+
+/// Enough in fragments for the rest of the ring, which the writer has not seen yet.
+constexpr std::size_t enough = 9 * ring_size;
+
+}  // namespace
+
+TEST_CASE("a ring grows once much has come in fragments, and stays small for small outcomes") {
+  Growing ring;
+  const std::size_t before = ring.pass(ring_size * 4);
+  CHECK(before >= 16);  // of a quarter of the first part each
+  CHECK(ring.asked == 0);
+  ring.pass(enough);
+  CHECK(ring.asked == 1);
+  CHECK(ring.lane.header.granted == 1);
+  CHECK(ring.lane.header.whole == 0);  // what is under way is not moved
+  CHECK(ring.pass(ring_size * 4) <= before / 2);
+  CHECK(ring.lane.header.whole == 1);
+  CHECK(ring.pass(100) == 1);
+  CHECK(ring.pass(100) == 1);
+  CHECK(ring.lane.header.whole == 0);
+  ring.pass(enough);
+  CHECK(ring.lane.header.whole == 0);  // that it is large is known at its end
+  ring.pass(enough);
+  CHECK(ring.lane.header.whole == 1);
+  CHECK(ring.asked == 1);
+}
+
+TEST_CASE("a ring whose size changes again and again keeps what is in it") {
+  Growing ring;
+  ring.pass(enough);
+  std::mt19937_64 random(11);
+  int wholes = 0;
+  for (int round = 0; round < 2000; ++round) {
+    ring.pass(random() % 2 == 0 ? random() % 300 : random() % (6 * ring_size));
+    wholes += ring.lane.header.whole == 1 ? 1 : 0;
+  }
+  CHECK(wholes > 500);
+  CHECK(wholes < 1500);
+}
+
+TEST_CASE("a ring that is not empty keeps its size") {
+  Growing ring;
+  ring.pass(enough);
+  Outcome partial;
+  ring.lane.put(ring.writer, RecordKind::value, 1, 0, 0, pattern(200, 1));
+  CHECK(ring.lane.header.whole == 1);
+  ring.lane.put(ring.writer, RecordKind::value, 1, 0, 1, pattern(200, 2));
+  CHECK(ring.lane.header.whole == 1);
+  CHECK(take(ring.reader, partial)->bytes == pattern(200, 1));
+  CHECK(take(ring.reader, partial)->bytes == pattern(200, 2));
+  ring.lane.put(ring.writer, RecordKind::value, 1, 0, 2, pattern(200, 3));
+  CHECK(ring.lane.header.whole == 0);
+  CHECK(take(ring.reader, partial)->bytes == pattern(200, 3));
+}
+
+TEST_CASE("memory that cannot be had is asked for once, and the ring stays as it is") {
+  Growing ring(false);
+  for (int round = 0; round < 4; ++round) ring.pass(enough);
+  CHECK(ring.asked == 1);
+  CHECK(ring.lane.header.granted == 0);
+  CHECK(ring.lane.header.whole == 0);
+}
+
+TEST_CASE("a size that was not granted is corrupt, and so is one that there is not") {
+  Growing ring;
+  ring.lane.header.granted = 1;  // the worker's own idea
+  ring.lane.header.whole = 1;
+  CHECK_FALSE(ring.reader.refresh());
+  ring.lane.header.granted = 0;
+  ring.lane.header.whole = 0;
+  CHECK(ring.reader.refresh());
+  ring.pass(enough);
+  ring.lane.header.whole = 1;
+  CHECK(ring.reader.refresh());
+  ring.lane.header.whole = 2;
+  CHECK_FALSE(ring.reader.refresh());
+}
+
+TEST_CASE("the next owner of a lane begins with the first part and has the grant") {
+  Growing ring;
+  ring.pass(enough);
+  ring.pass(enough);
+  REQUIRE(ring.lane.header.whole == 1);
+  ring.lane.header.granted = 0;  // a worker gone wild
+  ring.reader.reset();
+  CHECK(ring.lane.header.whole == 0);
+  CHECK(ring.lane.header.granted == 1);
+  auto next = ring.lane.make_writer();
+  CHECK(ring.pass(ring_size * 4, next) >= 16);
+  CHECK(ring.lane.header.whole == 0);
+  ring.pass(ring_size * 4, next);
+  CHECK(ring.lane.header.whole == 1);
+}
+
 TEST_CASE("whatever the ring holds, the reader stays inside of it and comes to an end") {
   std::mt19937_64 random(7);
   for (int round = 0; round < 3000; ++round) {
-    Lane lane(ring_size);
-    auto reader = lane.make_reader();
+    // In two rings of three the first part is all there is; in one the worker says what it uses.
+    Lane lane(round % 3 == 0 ? 4 * ring_size : ring_size);
+    auto reader = lane.make_reader([] { return true; });
     for (int burst = 0; burst < 4; ++burst) {
       for (std::byte& byte : lane.ring()) byte = static_cast<std::byte>(random());
       // Headers that look right, so that the reader goes on, with sizes of any kind.
-      for (std::uint64_t at = 0; at < ring_size; at += 32 * (1 + random() % 8)) {
-        const std::uint64_t position = reader.consumed() / ring_size * ring_size + at;
+      for (std::uint64_t at = 0; at < lane.ring().size(); at += 32 * (1 + random() % 8)) {
+        const std::uint64_t lap = random() % 2 == 0 ? ring_size : lane.ring().size();
+        const std::uint64_t position = reader.consumed() / lap * lap + at;
         RecordHeader header{
             record_mark(position),
             static_cast<std::uint8_t>(random() % 5),
@@ -316,6 +440,7 @@ TEST_CASE("whatever the ring holds, the reader stays inside of it and comes to a
         std::memcpy(lane.ring().data() + at, &header, sizeof header);
       }
       lane.header.tail = reader.consumed() + 32 * (random() % (ring_size / 32 + 2));
+      if (round % 3 == 0) lane.header.whole = static_cast<std::uint32_t>(random() % 3);
       if (!reader.refresh()) continue;
       RecordHeader header{};
       std::span<const std::byte> payload;
@@ -323,7 +448,7 @@ TEST_CASE("whatever the ring holds, the reader stays inside of it and comes to a
       unsigned sum = 0;
       while (reader.look(header, payload) == Look::record) {
         REQUIRE(payload.data() >= lane.ring().data());
-        REQUIRE(payload.data() + payload.size() <= lane.ring().data() + ring_size);
+        REQUIRE(payload.data() + payload.size() <= lane.ring().data() + lane.ring().size());
         for (const std::byte byte : payload) sum += static_cast<unsigned>(byte);
         reader.pass(header);
         REQUIRE(++records <= ring_size / 32);

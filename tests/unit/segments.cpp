@@ -77,13 +77,21 @@ TEST_CASE("options that make no sense are refused") {
                   std::invalid_argument);
 }
 
-TEST_CASE(
-    "claims and lanes are reserved whole, the arena as it grows, so that no touch is a SIGBUS") {
+TEST_CASE("claims are reserved whole, lanes and arena as they grow, so that no touch is a SIGBUS") {
   const auto pool = describe(2, {.task_memory = 1 << 20});
   Segments segments(pool);
   const auto fds = segments.descriptors();
   CHECK(reserved_bytes(fds.claims) == ring::ClaimLayout(pool).total());
-  CHECK(reserved_bytes(fds.lanes) == ring::LaneLayout(pool).total());
+  const ring::LaneLayout lanes(pool);
+  CHECK(lanes.first() == 4096 + pool.result_ring / 4);
+  CHECK(reserved_bytes(fds.lanes) == 2 * lanes.first());
+  auto readers = segments.readers();
+  ring::RecordHeader fragment{};
+  fragment.bytes = 2 * static_cast<std::uint32_t>(pool.result_ring);
+  readers[1].pass(fragment);
+  CHECK(reserved_bytes(fds.lanes) == lanes.first() + lanes.stride());
+  CHECK(readers[0].lane().granted == 0);
+  CHECK(readers[1].lane().granted == 1);
   const std::size_t arena_offset = ring::TaskLayout(pool).arena_offset();
   CHECK(reserved_bytes(fds.tasks) < (1 << 20));
   memory::Arena arena = segments.arena();
@@ -91,6 +99,17 @@ TEST_CASE(
   REQUIRE(arena.allocate(1 << 20));
   CHECK(arena.committed() == 1 << 20);
   CHECK(reserved_bytes(fds.tasks) == arena_offset + (1 << 20));
+}
+
+TEST_CASE("a lane that cannot grow grants nothing") {
+  Segments segments(describe(1, {}));
+  auto readers = segments.readers();
+  const testing::Replaced full(
+      system_calls.fallocate, +[](int, int, off_t, off_t) { return errno = ENOSPC, -1; });
+  ring::RecordHeader fragment{};
+  fragment.bytes = 1 << 30;
+  readers[0].pass(fragment);
+  CHECK(readers[0].lane().granted == 0);
 }
 
 TEST_CASE("an arena that cannot grow says so") {
@@ -115,7 +134,7 @@ TEST_CASE("no other process can write into the tasks, while this one can") {
 
 TEST_CASE("each reader reads the lane that its worker maps") {
   const auto pool = describe(3, {});
-  const Segments segments(pool);
+  Segments segments(pool);
   const ring::LaneLayout layout(pool);
   const auto readers = segments.readers();
   REQUIRE(readers.size() == 3);
