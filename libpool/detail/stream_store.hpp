@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -51,6 +52,12 @@ struct Window {
     const std::size_t batched = items >= 64 ? items / 4 : 1;
     return items - std::max(chunk, batched);
   }
+  /// Of large windows, takers tell others only of each so many-th item (a power of two), because
+  /// that costs more than the item does. It is less than what is outstanding when feeding goes on.
+  [[nodiscard]] std::size_t told_at_once() const noexcept {
+    const std::size_t outstanding = resume_at();
+    return outstanding < 64 ? 1 : std::min<std::size_t>(std::bit_floor(outstanding / 4), 256);
+  }
 };
 
 /// What a consumer gets.
@@ -66,7 +73,10 @@ class StreamStore : public Batch {
   static constexpr bool small_results = StreamPlaces<Result>::direct && sizeof(Result) <= 64;
 
   StreamStore(Terms terms, Window window, bool ordered)
-      : Batch(terms), window_(window), places_(ordered, window.items) {}
+      : Batch(terms),
+        window_(window),
+        told_at_once_(window.told_at_once()),
+        places_(ordered, window.items) {}
 
   // -- for the core ----------------------------------------------------------------------------
 
@@ -222,17 +232,11 @@ class StreamStore : public Batch {
     changed();
   }
 
-  /// Of large windows, takers tell others only of each so many-th item, because that costs more
-  /// than the item does.
-  [[nodiscard]] std::size_t told_at_once() const noexcept {
-    return window_.resume_at() < 64 ? 1 : 16;
-  }
-
   /// Called with the lock. Whether feeding has to wait for room until `room_appeared`; false if the
   /// room is there.
   [[nodiscard]] bool wait_for_room(std::size_t pulled) noexcept {
     const std::size_t awaited = pulled - window_.resume_at();
-    const std::size_t step = told_at_once();
+    const std::size_t step = told_at_once_;
     const std::size_t told = (awaited + step - 1) / step * step;
     awaited_.store(told);
     // The taker writes its own word before it reads this one, so that one of the two sees both.
@@ -242,7 +246,7 @@ class StreamStore : public Batch {
   }
 
   [[nodiscard]] bool tells_of(std::size_t taken) const noexcept {
-    return (taken & (told_at_once() - 1)) == 0;
+    return (taken & (told_at_once_ - 1)) == 0;
   }
 
   /// Called under the takers' lock. True if feeding waits for what was taken, and nobody else says
@@ -315,6 +319,7 @@ class StreamStore : public Batch {
   static constexpr std::size_t nothing_awaited = SIZE_MAX;
 
   const Window window_;
+  const std::size_t told_at_once_;
   StreamPlaces<Result> places_;
 
   // Guarded by mutex_.

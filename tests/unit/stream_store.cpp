@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <string>
 #include <thread>
 
@@ -159,6 +160,39 @@ TEST_CASE("a window of buffersize never waits for more room than a chunk takes")
   CHECK(Window{.chunk = 1, .items = 1}.resume_at() == 0);
   CHECK(Window{.chunk = 1, .items = 5}.resume_at() == 4);
   CHECK(Window{.chunk = 100, .items = 100}.resume_at() == 0);
+}
+
+TEST_CASE("takers tell of every item of a small window, and of large ones before feeding waits") {
+  for (std::size_t items = 1; items < 100'000; items += 1 + items / 7) {
+    for (const std::size_t chunk : {std::size_t{1}, (items + 1) / 2, items}) {
+      const Window window{.chunk = chunk, .items = items};
+      const std::size_t told = window.told_at_once();
+      CHECK(std::has_single_bit(told));
+      CHECK((told == 1 || told <= window.resume_at() / 4));
+      if (items < 64) CHECK(told == 1);
+    }
+  }
+  CHECK(Window{.chunk = 1, .items = 10'000}.told_at_once() == 256);
+}
+
+TEST_CASE("taken at once is a result that is known and needs nothing else to be done") {
+  const Attached<Store> stream(terms(), Window{.chunk = 1, .items = 100}, ordered);
+  for (int i = 0; i < 100; ++i) REQUIRE(stream.pull() == 1);
+  for (std::size_t i = 0; i < 40; ++i) {
+    i == 20 ? stream->fail(i, error_of("twenty")) : stream->store(i, static_cast<int>(i));
+  }
+  std::string others;
+  for (int i = 0; i < 40; ++i) {
+    if (const auto item = stream->take_at_once()) {
+      CHECK(*item == i);
+    } else {
+      others += take(stream) + " ";
+    }
+  }
+  // The first one of all; those that feeding may wait for; what failed.
+  CHECK(others == "0 15 failed: twenty 31 ");
+  CHECK_FALSE(stream->take_at_once());
+  CHECK(take(stream) == "nothing yet");
 }
 
 TEST_CASE("when the pool is closed, nothing waits for the consumer any more") {
