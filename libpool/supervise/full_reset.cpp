@@ -82,7 +82,10 @@ bool Supervisor::may_hold(std::uint32_t worker, std::size_t chunks) const {
 }
 
 bool Supervisor::audit() {
-  if (!resetting_ && !ending_ && !claims_are_sound()) begin_reset();
+  // Of a worker that was being started nobody tells when the server is lost: what it has claimed is
+  // no lie. Nothing runs again then.
+  const bool matters = !resetting_ && !ending_ && !server_.lost();
+  if (matters && !claims_are_sound()) begin_reset();
   return !resetting_;
 }
 

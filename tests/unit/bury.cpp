@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <libpool/supervise/supervisor.hpp>
+#include <tests/support/replaced.hpp>
 #include <tests/support/supervised_core.hpp>
 
 using namespace libpool;
@@ -48,6 +49,19 @@ struct Claimed {
   TestJob test;
   ring::TaskClaimer::Claimed claimed{};
 };
+
+const pid_t host = ::getpid();
+
+/// Word 0 of the page counts the server's forks: one that it tries, two workers, a failure, and
+/// then one without end.
+pid_t fork_two_workers() {
+  if (::getpid() == host) return ::fork();
+  const auto before = oracle::page.words[0]++;
+  if (before < 3) return ::fork();
+  while (before > 3) ::pause();
+  errno = EAGAIN;
+  return -1;
+}
 
 }  // namespace
 
@@ -363,4 +377,26 @@ TEST_CASE("without its fork server the pool is broken, and what its workers held
   CHECK(at.pool.supervisor.workers().empty());
   CHECK(testing::text_of(at.pool.supervisor.broken()) == "the fork server has died");
   CHECK(at.pool.core.dispatcher.has_queue());
+}
+
+TEST_CASE("what a worker holds of which a lost server has not told is nobody else's fault") {
+  const testing::Replaced hang(detail::system_calls.fork, &fork_two_workers);
+  SupervisedCore pool(2);
+  REQUIRE(pool.all_alive());
+  REQUIRE(::kill(pool.pid(0), SIGKILL) == 0);
+  REQUIRE(pool.pump_until([] { return oracle::page.words[0] == 5; }));
+  // As if it had been forked, and the server had died before it could say so.
+  TestJob untold;
+  pool.core.enqueue(untold, 1, 100);
+  pool.core.set_progress(0, pool.claim(0).ticket, 0, Phase::run);
+  TestJob told;
+  pool.core.enqueue(told, 1, 200);
+  pool.core.set_progress(1, pool.claim(1).ticket, 0, Phase::run);
+  REQUIRE(::kill(pool.supervisor.server().pid(), SIGKILL) == 0);
+  REQUIRE(pool.pump_until([&] { return pool.supervisor.broken() != nullptr; }));
+  for (int round = 0; round < 3; ++round) pool.pump();
+  Outcomes outcomes = pool.outcomes(told);
+  CHECK(outcomes.size() == 1);
+  CHECK(outcomes[200].find("killed by signal 9") != std::string::npos);
+  CHECK(untold.batch->outcomes.empty());
 }
