@@ -47,10 +47,10 @@ struct PoolOptions {
   std::size_t task_memory = std::size_t{128} << 20;
 
   /// Bytes of each worker's result ring, at most; rounded up to a power of two, at least 4 KiB and
-  /// at most 1 GiB. It begins with a quarter of them, and grows for a worker whose results are
-  /// larger than parts of that. Results larger than the ring are streamed through it. 128 KiB stay
-  /// in a CPU's second-level cache; of 512 KiB a worker can fill a part while the parent has others
-  /// to do.
+  /// at most 1 GiB. It begins with a quarter of them, 4 KiB at least, and grows for a worker whose
+  /// results are larger than a quarter of that. Results larger than the ring are streamed through
+  /// it. 128 KiB stay in a CPU's second-level cache; of 512 KiB a worker can fill a part while the
+  /// parent has others to do.
   std::size_t result_ring = std::size_t{512} << 10;
 
   /// Largest single result in bytes; a larger one becomes a `SerializationError` of its item.

@@ -53,7 +53,7 @@ struct Window {
     return items - std::max(chunk, batched);
   }
   /// Of large windows, takers tell others only of each so many-th item (a power of two), because
-  /// that costs more than the item does. It is less than what is outstanding when feeding goes on.
+  /// that costs more than the item does. Feeding never waits for more.
   [[nodiscard]] std::size_t told_at_once() const noexcept {
     const std::size_t outstanding = resume_at();
     return outstanding < 64 ? 1 : std::min<std::size_t>(std::bit_floor(outstanding / 4), 256);

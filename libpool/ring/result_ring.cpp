@@ -22,8 +22,13 @@ static_assert(least_room >= sizeof(RecordHeader) + largest_run_result);
 /// written.
 constexpr std::size_t records_in_ring = 4;
 
-/// A ring gets its whole memory once so many times its bytes have come in fragments: then what that
-/// costs, once, is little beside it.
+/// Bytes of an outcome that is one record in what a ring begins with, wherever that is free.
+constexpr std::size_t in_one_part(std::size_t ring) noexcept {
+  return first_part(ring) / records_in_ring - sizeof(RecordHeader);
+}
+
+/// A ring gets its whole memory once so many times its bytes have come in fragments of large
+/// outcomes: then what that costs, once, is little beside it.
 constexpr std::size_t rings_in_fragments = 2;
 
 /// Looks for room this often before it sleeps: the parent is probably copying. After the first few
@@ -45,10 +50,10 @@ void ResultWriter::begin(RecordKind kind, std::uint64_t ticket, std::uint32_t sl
   kind_ = static_cast<std::uint64_t>(kind);
   ticket_ = ticket;
   item_ = slot | std::uint64_t{item} << 32;
+  const bool large = position() > in_one_part(ring_.size());  // the outcome before
+  if (large != whole_) [[unlikely]]
+    use(large);
   flushed_ = 0;
-  if (large_ != whole_) [[unlikely]]
-    use(large_);
-  large_ = false;
   open_fragment();
 }
 
@@ -73,8 +78,6 @@ void ResultWriter::publish() noexcept {
 
 void ResultWriter::make_room(std::size_t wanted) {
   flushed_ += static_cast<std::size_t>(cursor_ - begin_);
-  // Not only because the end of the ring came first.
-  large_ = large_ || flushed_ + wanted > size_ / records_in_ring;
   close_fragment(false, static_cast<std::uint32_t>(std::min<std::size_t>(wanted, UINT32_MAX)));
   open_fragment();
 }
@@ -182,7 +185,8 @@ bool ResultReader::refresh() noexcept {
 }
 
 /// Takes notice of how much of the ring is in use. Call after an acquire load of what was published
-/// last: that is not newer, because nothing changes before the parent has taken what was published.
+/// last: where that has not been taken yet the size is its own, because it changes only when all
+/// has been taken.
 bool ResultReader::notice_size() noexcept {
   const std::uint32_t whole = lane_->whole.load(std::memory_order_relaxed);
   if (whole > (granted_ ? 1u : 0u)) return false;
@@ -233,7 +237,9 @@ std::optional<std::uint32_t> ResultReader::look_open(RecordHeader& header,
 
 void ResultReader::pass(const RecordHeader& header) noexcept {
   head_ += sizeof header + padded(static_cast<std::size_t>(header.bytes));
-  if (header.last == 1) [[likely]]
+  // Of a small outcome that the ring's end splits it is known how little follows.
+  if (header.last == 1 || std::uint64_t{header.bytes} + header.items <= in_one_part(ring_.size()))
+      [[likely]]
     return;
   in_fragments_ += header.bytes;
   if (reserve_ == nullptr || in_fragments_ < rings_in_fragments * ring_.size()) return;

@@ -9,9 +9,10 @@
 /// each result is published by the progress word's step to the next item, and `tail` passes the run
 /// as a whole when it is closed.
 ///
-/// A ring begins with a quarter of its bytes. When much has come in fragments the parent reserves
-/// the others, and from then on the worker has the whole ring for results that need several
-/// fragments, and the quarter, which stays in its cache, for those that do not.
+/// A ring begins with a quarter of its bytes (a page at least). When much has come in fragments of
+/// large outcomes the parent reserves the others. From then on the worker has the whole ring after
+/// an outcome that needs several fragments in that quarter, and the quarter, which stays in its
+/// cache, after one that does not.
 #pragma once
 
 #include <algorithm>
@@ -64,7 +65,7 @@ inline constexpr std::size_t open_header_bytes = offsetof(RecordHeader, bytes);
 /// Bytes of a result ring, at most: a record's length has 32 bits.
 inline constexpr std::size_t largest_result_ring = std::size_t{1} << 30;
 
-/// Bytes that a ring of so many begins with.
+/// Bytes that a ring of so many, a power of two, begins with.
 [[nodiscard]] constexpr std::size_t first_part(std::size_t ring) noexcept {
   constexpr std::size_t page = 4096;
   return std::max(ring / 4, std::min(ring, page));
@@ -140,7 +141,6 @@ class ResultWriter final : public codec::PayloadWriter {
   std::span<std::byte> ring_;  ///< of it the first `size_` bytes are in use
   std::size_t size_;
   bool whole_ = false;  ///< all of it is
-  bool large_ = false;  ///< the last outcome needed several fragments
   Doorbell doorbell_;
   // Of the record that was begun, as words of its header.
   std::uint64_t kind_ = 0;
@@ -211,7 +211,7 @@ class ResultReader {
   std::size_t size_ = 0;  ///< bytes in use of it, as last read
   Reserve reserve_;       ///< null once it has been called
   bool granted_ = false;
-  std::uint64_t in_fragments_ = 0;  ///< bytes before the last fragment of an outcome
+  std::uint64_t in_fragments_ = 0;  ///< bytes of large outcomes before their last fragment
   std::uint64_t head_ = 0;          ///< private copy: this side alone writes it
   std::uint64_t given_ = 0;         ///< head as the worker knows it
   std::uint64_t noticed_ = 0;       ///< tail as last read

@@ -323,7 +323,7 @@ struct Growing {
 };
 
 /// Enough in fragments for the rest of the ring, which the writer has not seen yet.
-constexpr std::size_t enough = 9 * ring_size;
+constexpr std::size_t enough = 10 * ring_size;
 
 }  // namespace
 
@@ -343,11 +343,34 @@ TEST_CASE("a ring grows once much has come in fragments, and stays small for sma
     ring.pass(300);  // in two fragments where the ring ends
     CHECK(ring.lane.header.whole == 0);
   }
+  CHECK(ring.asked == 1);
   ring.pass(enough);
   CHECK(ring.lane.header.whole == 0);  // that it is large is known at its end
+  // One record of the whole ring, and four of the first part: so all are large.
+  for (int middle = 0; middle < 5; ++middle) {
+    ring.pass(ring_size - 100);
+    CHECK(ring.lane.header.whole == 1);
+  }
   ring.pass(enough);
   CHECK(ring.lane.header.whole == 1);
   CHECK(ring.asked == 1);
+}
+
+TEST_CASE("a ring grows for large outcomes only, whoever writes them in small pieces") {
+  Growing small;
+  for (int round = 0; round < 1000; ++round) small.pass(900);  // some in two fragments
+  CHECK(small.asked == 0);
+  Growing ring;
+  const auto bytes = pattern(ring_size / 2, 3);
+  Outcome partial;
+  for (int round = 0; round < 60; ++round) {
+    ring.writer.begin(RecordKind::value, 1, 0, 0);
+    for (const std::byte byte : bytes) ring.writer.write(&byte, 1);
+    ring.writer.publish();
+    CHECK(take(ring.reader, partial)->bytes == bytes);
+  }
+  CHECK(ring.asked == 1);
+  CHECK(ring.lane.header.whole == 1);
 }
 
 TEST_CASE("a ring whose size changes again and again keeps what is in it") {
