@@ -17,8 +17,6 @@
 
 namespace libpool::ring {
 
-inline constexpr std::size_t page_size = 4096;
-
 [[nodiscard]] constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) noexcept {
   return (bytes + unit - 1) / unit * unit;
 }

@@ -22,6 +22,10 @@ static_assert(least_room >= sizeof(RecordHeader) + largest_run_result);
 /// written.
 constexpr std::size_t records_in_ring = 4;
 
+constexpr std::size_t size_in_use(std::size_t ring, bool whole) noexcept {
+  return whole ? ring : first_part(ring);
+}
+
 /// Bytes of an outcome that is one record in what a ring begins with, wherever that is free.
 constexpr std::size_t in_one_part(std::size_t ring) noexcept {
   return first_part(ring) / records_in_ring - sizeof(RecordHeader);
@@ -64,7 +68,7 @@ void ResultWriter::use(bool whole) noexcept {
   // What is published lies where the size in use says.
   if (lane_->head.load(std::memory_order_acquire) != tail_) return;
   whole_ = whole;
-  size_ = whole ? ring_.size() : first_part(ring_.size());
+  size_ = size_in_use(ring_.size(), whole);
   // Relaxed: the next store of `tail` or `run` makes it visible; pairs with
   // ResultReader::notice_size.
   lane_->whole.store(whole ? 1 : 0, std::memory_order_relaxed);
@@ -190,7 +194,7 @@ bool ResultReader::refresh() noexcept {
 bool ResultReader::notice_size() noexcept {
   const std::uint32_t whole = lane_->whole.load(std::memory_order_relaxed);
   if (whole > (granted_ ? 1u : 0u)) return false;
-  size_ = whole == 1 ? ring_.size() : first_part(ring_.size());
+  size_ = size_in_use(ring_.size(), whole == 1);
   return true;
 }
 

@@ -65,10 +65,11 @@ inline constexpr std::size_t open_header_bytes = offsetof(RecordHeader, bytes);
 /// Bytes of a result ring, at most: a record's length has 32 bits.
 inline constexpr std::size_t largest_result_ring = std::size_t{1} << 30;
 
+inline constexpr std::size_t page_size = 4096;
+
 /// Bytes that a ring of so many, a power of two, begins with.
 [[nodiscard]] constexpr std::size_t first_part(std::size_t ring) noexcept {
-  constexpr std::size_t page = 4096;
-  return std::max(ring / 4, std::min(ring, page));
+  return std::max(ring / 4, std::min(ring, page_size));
 }
 
 static_assert(std::is_trivially_copyable_v<RecordHeader>);
@@ -99,7 +100,7 @@ struct LaneHeader {
   alignas(64) DeathWord death;
 };
 static_assert(sizeof(LaneHeader) == 320 && offsetof(LaneHeader, head) == 128);
-inline constexpr std::size_t lane_header_bytes = 4096;  ///< a page, so that rings are page-aligned
+inline constexpr std::size_t lane_header_bytes = page_size;  ///< so that rings are page-aligned
 
 /// The worker's side: a writer that encodes straight into the ring. Values that do not fit are
 /// published in fragments, each as soon as the parent has made room for it. Not thread-safe.
